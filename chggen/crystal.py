@@ -1,0 +1,159 @@
+"""A crystal as three arrays, and its way to table rows, pymatgen and files.
+
+Inside chggen a structure is a :class:`Crystal`: cell (row vectors, Å), atomic numbers
+and fractional coordinates. pymatgen is imported only where it is needed.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from chggen.errors import TableError
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """A periodic structure.
+
+    Args:
+        cell: 3×3 row vectors in Å.
+        atomic_numbers: [n] integers.
+        frac_coords: [n, 3] fractional coordinates (any image).
+    """
+
+    cell: Floats
+    atomic_numbers: NDArray[np.int64]
+    frac_coords: Floats
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, cell: ArrayLike, atomic_numbers: ArrayLike, frac_coords: ArrayLike
+    ) -> Self:
+        """Build from anything array-like; raises ``ValueError`` on wrong shapes."""
+        z = np.asarray(atomic_numbers, dtype=np.int64).reshape(-1)
+        return cls(
+            np.asarray(cell, dtype=np.float64).reshape(3, 3),
+            z,
+            np.asarray(frac_coords, dtype=np.float64).reshape(len(z), 3),
+        )
+
+    def __len__(self) -> int:
+        """Return the number of atoms."""
+        return len(self.atomic_numbers)
+
+    @cached_property
+    def volume(self) -> float:
+        """Cell volume in Å³."""
+        return float(abs(np.linalg.det(self.cell)))
+
+    @property
+    def volume_per_atom(self) -> float:
+        """Cell volume over number of atoms, Å³."""
+        return self.volume / max(len(self), 1)
+
+    @property
+    def cart_coords(self) -> Floats:
+        """Cartesian coordinates [n, 3] in Å."""
+        return self.frac_coords @ self.cell
+
+    @cached_property
+    def min_distance(self) -> float:
+        """Shortest interatomic distance in Å, periodic images included."""
+        return shortest_distance(self.cell, self.frac_coords)
+
+    @property
+    def is_finite(self) -> bool:
+        """True if cell and coordinates are numbers."""
+        return bool(np.isfinite(self.cell).all() and np.isfinite(self.frac_coords).all())
+
+    def columns(self) -> dict[str, Any]:
+        """Structure columns of a table row, coordinates wrapped into [0, 1)."""
+        frac = self.frac_coords - np.floor(self.frac_coords)
+        frac[frac >= 1.0] = 0.0  # -1e-17 wraps to exactly 1
+        return {
+            "n_atoms": len(self),
+            "cell": self.cell.tolist(),
+            "atomic_numbers": self.atomic_numbers.tolist(),
+            "frac_coords": frac.tolist(),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """Crystal of a table row; raises :class:`TableError` if the row has none."""
+        if not row.get("n_atoms") or row.get("cell") is None:
+            raise TableError(f"row {row.get('id')}: has no structure")
+        return cls.of(row["cell"], row["atomic_numbers"], row["frac_coords"])
+
+    def to_structure(self) -> "Structure":
+        """Pymatgen ``Structure`` with the same atom order."""
+        from pymatgen.core import Lattice, Structure
+
+        return Structure(
+            Lattice(self.cell), [int(z) for z in self.atomic_numbers], self.frac_coords
+        )
+
+    @classmethod
+    def from_structure(cls, structure: "Structure") -> Self:
+        """Crystal of an ordered pymatgen ``Structure``."""
+        return cls.of(
+            structure.lattice.matrix, structure.atomic_numbers, structure.frac_coords
+        )
+
+    def take(self, index: ArrayLike) -> Self:
+        """Only the atoms picked by an index or boolean mask."""
+        pick = np.asarray(index)
+        return type(self)(self.cell, self.atomic_numbers[pick], self.frac_coords[pick])
+
+
+def has_structure(row: Mapping[str, Any]) -> bool:
+    """True if a table row holds a structure."""
+    return bool(row.get("n_atoms")) and row.get("cell") is not None
+
+
+def shortest_distance(cell: Floats, frac_coords: Floats) -> float:
+    """Shortest distance in Å between atoms or between an atom and its own images.
+
+    The images that can matter are those within one covering radius of the cell, so
+    the search is exact for any skew: the number of images per axis follows from the
+    heights of the cell. Returns infinity for an empty cell.
+    """
+    n = len(frac_coords)
+    if n == 0 or not np.isfinite(cell).all():
+        return float("inf")
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    # every pair has an image no further than the shortest lattice vector's reach, and
+    # no shortest distance can exceed the shortest lattice vector itself
+    reach = min(np.linalg.norm(cell, axis=1).min(), heights.max() * 2)
+    spans = [np.arange(-m, m + 1) for m in np.ceil(reach / heights + 1).astype(int)]
+    images = np.stack(np.meshgrid(*spans, indexing="ij"), -1).reshape(-1, 3) @ cell
+    wrapped = frac_coords - np.floor(frac_coords)
+    best = np.inf
+    for i in range(n):
+        delta = ((wrapped[i:] - wrapped[i]) @ cell)[:, None, :] + images
+        squared = np.einsum("mki,mki->mk", delta, delta)
+        squared[0, len(images) // 2] = np.inf  # the atom itself
+        best = min(best, float(squared.min()))
+    return float(np.sqrt(best))
+
+
+def row_id(*parts: object) -> str:
+    """Content hash of whatever makes a row what it is: 16 hex digits of sha256."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.tobytes() if isinstance(part, np.ndarray) else str(part).encode()
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()[:16]
+
+

@@ -1,0 +1,80 @@
+"""Typed exceptions, and the status codes that a table row can carry.
+
+An exception stops a command; a status stays with one structure. One bad structure
+never raises out of its batch: it keeps its row, with a status and a reason.
+"""
+
+from enum import StrEnum
+
+
+class ChggenError(Exception):
+    """Base of every error that a user can cause; its text is one line."""
+
+
+class ConfigError(ChggenError):
+    """A configuration value is missing, unknown or impossible; names key and value."""
+
+
+class TableError(ChggenError):
+    """A table does not hold what its schema promises, or cannot be read."""
+
+
+class ContractError(ChggenError):
+    """Energies that may not be compared were about to be compared."""
+
+
+class CheckpointError(ChggenError):
+    """A score-network checkpoint is missing, damaged or not fit for the elements."""
+
+
+class ReferenceCoverageError(ChggenError):
+    """A phase-diagram reference does not cover the chemical system asked for."""
+
+
+class CompositionError(ChggenError):
+    """A formula is not an integer composition of known elements."""
+
+
+class Status(StrEnum):
+    """What became of one structure in one stage (column ``status``)."""
+
+    OK = "ok"
+    #: the row it descends from failed, so nothing was attempted
+    PARENT_FAILED = "parent_failed"
+    #: the sampler returned no finite positions
+    SAMPLING_FAILED = "sampling_failed"
+    #: atoms closer than the limit of the stage
+    TOO_CLOSE = "too_close"
+    #: an atom without a neighbour within the potential's cutoff
+    ISOLATED_ATOM = "isolated_atom"
+    #: volume or energy ran away during relaxation
+    EXPLODED = "exploded"
+    #: energy, force or stress was not a number
+    NOT_FINITE = "not_finite"
+    #: the step limit was reached before the force criterion
+    NOT_CONVERGED = "not_converged"
+    #: no step of the tolerance ladder gave a space group above P-1
+    NO_SYMMETRY = "no_symmetry"
+    #: symmetrisation would have moved atoms further than the cap
+    DISPLACEMENT_CAP = "displacement_cap"
+    #: the framework's new cell cannot hold an integer number of guests
+    COMPOSITION_DRIFT = "composition_drift"
+    #: anything else; the reason says what
+    FAILED = "failed"
+
+
+#: One sentence per status, for reports and docs.
+STATUS_TEXT: dict[Status, str] = {
+    Status.OK: "done",
+    Status.PARENT_FAILED: "not attempted: the structure it comes from had failed",
+    Status.SAMPLING_FAILED: "the sampler gave no finite positions",
+    Status.TOO_CLOSE: "two atoms closer than the limit",
+    Status.ISOLATED_ATOM: "an atom has no neighbour within the cutoff",
+    Status.EXPLODED: "volume or energy ran away during relaxation",
+    Status.NOT_FINITE: "energy, force or stress was not a number",
+    Status.NOT_CONVERGED: "step limit reached before the force criterion",
+    Status.NO_SYMMETRY: "no tolerance gave a space group above P-1",
+    Status.DISPLACEMENT_CAP: "symmetrising would move atoms beyond the cap",
+    Status.COMPOSITION_DRIFT: "guests would not be an integer number in the new cell",
+    Status.FAILED: "failed for another reason, given in the row",
+}

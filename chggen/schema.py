@@ -1,0 +1,184 @@
+"""Every column of every table: name, type, unit and meaning, declared once.
+
+A table is named by the participle of the verb that makes it (``generate`` makes
+``generated``). :mod:`chggen.tables` is the only reader and writer and checks each file
+against these schemas. Units and meanings travel in the Arrow field metadata.
+"""
+
+from typing import Final
+
+import pyarrow as pa
+
+SCHEMA_VERSION: Final = 1
+
+STR = pa.string()
+F64 = pa.float64()
+I32 = pa.int32()
+I64 = pa.int64()
+BOOL = pa.bool_()
+VECTOR = pa.list_(F64, 3)
+CELL = pa.list_(VECTOR, 3)
+
+Column = tuple[str, pa.DataType, str, str]  # name, type, unit ("" = none), meaning
+
+IDENTITY: list[Column] = [
+    ("id", STR, "", "content hash of the row's structure, lineage and seed"),
+    ("parent_id", STR, "", "id of the row this one was made from; null for generated rows"),
+    ("system", STR, "", "name of the chemical system in the config"),
+    ("composition", STR, "", "canonical reduced formula, integers only (Zn2P2S7)"),
+    ("route", STR, "", "'unconditional' or 'inpainting'"),
+    ("seed", I64, "", "lattice seed: which shard of the campaign"),
+    ("index", I32, "", "place of the row's generated ancestor in its shard, from 0"),
+    ("draw", I32, "", "which inpainting draw of its framework; 0 for generated rows"),
+    ("random_seed", I64, "", "seed of this row's own random stream"),
+    ("status", STR, "", "'ok' or why it ended (chggen.errors.Status)"),
+    ("reason", STR, "", "one line saying more about the status; empty if ok"),
+]
+
+STRUCTURE: list[Column] = [
+    ("n_atoms", I32, "", "atoms in the cell; 0 if the row has no structure"),
+    ("formula_units", I32, "", "formula units in the cell"),
+    ("cell", CELL, "Å", "3×3 row vectors"),
+    ("atomic_numbers", pa.list_(pa.int16()), "", "one per atom"),
+    ("frac_coords", pa.list_(VECTOR), "", "fractional coordinates, one triple per atom"),
+]
+
+#: What makes two energies comparable. No energy column without these beside it.
+CONTRACT: list[Column] = [
+    ("potential", STR, "", "name of the interatomic potential (chgnet-0.3.0)"),
+    ("potential_hash", STR, "", "sha256 of its weights, first 16 hex digits"),
+    ("functional", STR, "", "functional the potential imitates (GGA/GGA+U, r2SCAN)"),
+    ("corrections", STR, "", "energy corrections its scale includes (MP2020, none)"),
+]
+
+GENERATION: list[Column] = [
+    ("generator", STR, "", "what placed the atoms (diffusion, random, …)"),
+    ("sampler", STR, "", "preset of the sampler (paper, fast, …)"),
+    ("checkpoint", STR, "", "sha256 of the score network's weights, first 16 hex digits"),
+    ("score_calls", I32, "", "score-network evaluations spent on this structure"),
+    ("bravais_type", STR, "", "Bravais lattice type that the cell was drawn from"),
+    ("volume_per_atom", F64, "Å³", "cell volume over number of atoms"),
+    ("min_distance", F64, "Å", "shortest interatomic distance, periodic images included"),
+]
+
+RELAXATION: list[Column] = [
+    ("energy_per_atom", F64, "eV/atom", "potential energy of the final structure"),
+    ("energy_per_atom_initial", F64, "eV/atom", "potential energy before relaxation"),
+    ("delta_energy_per_atom", F64, "eV/atom", "initial minus final energy (ΔE)"),
+    ("rmsd", F64, "Å", "largest pairwise distance initial-final after StructureMatcher"
+     " alignment; null if they do not match"),
+    ("fmax", F64, "eV/Å", "largest atomic force at the end"),
+    ("smax", F64, "GPa", "largest absolute stress component at the end"),
+    ("steps", I32, "", "optimiser steps taken"),
+    ("converged", BOOL, "", "true if the force (and stress) criterion was met"),
+    ("stop_reason", STR, "", "converged, max_steps, or the failure that ended it"),
+    ("wall_time", F64, "s", "wall time of its batch over structures in it"),
+    ("volume_per_atom", F64, "Å³", "cell volume over number of atoms at the end"),
+    ("min_distance", F64, "Å", "shortest interatomic distance at the end"),
+    *CONTRACT,
+]
+
+REFINEMENT: list[Column] = [
+    ("guests", pa.list_(STR), "", "elements taken out; the row's structure is the rest"),
+    ("guest_choice", STR, "", "'config' or 'auto' (broadest coordination numbers)"),
+    ("n_guests", I32, "", "guest atoms that belong in the row's cell"),
+    ("ladder_step", I32, "", "step of the tolerance ladder that was taken, from 0"),
+    ("symprec", F64, "Å", "spglib distance tolerance of that step"),
+    ("angle_tolerance", F64, "°", "spglib angle tolerance of that step"),
+    ("space_group_number", I32, "", "space group of the symmetrised framework"),
+    ("space_group_symbol", STR, "", "its Hermann-Mauguin symbol"),
+    ("displacement_rms", F64, "Å", "RMS displacement of host atoms by symmetrisation"),
+    ("displacement_max", F64, "Å", "largest displacement of a host atom"),
+    ("strain_max", F64, "", "largest principal strain of the host cell by symmetrisation"),
+    ("host_cell", STR, "", "cell chosen for the framework: input, primitive or conventional"),
+]
+
+INPAINTING: list[Column] = [
+    *[c for c in GENERATION if c[0] != "bravais_type"],
+    ("guest_mask", pa.list_(BOOL), "", "true = guest atom that was placed, false = host"),
+    ("host_space_group_number", I32, "", "space group of the framework it was drawn into"),
+    ("host_displacement_max", F64, "Å", "largest distance of a host atom from its"
+     " framework site after sampling"),
+]
+
+SCREENING: list[Column] = [
+    ("energy_per_atom", F64, "eV/atom", "potential energy of the relaxed structure"),
+    ("delta_energy_per_atom", F64, "eV/atom", "initial minus final energy (ΔE)"),
+    ("rmsd", F64, "Å", "largest pairwise distance generated-relaxed; null if unmatched"),
+    ("converged", BOOL, "", "relaxation met its criterion"),
+    ("min_distance", F64, "Å", "shortest interatomic distance after relaxation"),
+    ("volume_per_atom", F64, "Å³", "cell volume over number of atoms"),
+    ("space_group_number", I32, "", "space group at `symprec`, `angle_tolerance`"),
+    ("space_group_symbol", STR, "", "its Hermann-Mauguin symbol"),
+    ("symprec", F64, "Å", "tolerance of the symmetry verdict"),
+    ("angle_tolerance", F64, "°", "angle tolerance of the symmetry verdict"),
+    ("space_group_numbers", pa.list_(I32), "", "space group at each tolerance of"
+     " screen.tolerances, in that order"),
+    ("host_space_group_number", I32, "", "space group of the framework, inpainting only"),
+    ("symmetric", BOOL, "", "success test: above P-1 and shortest distance ≥ the limit"),
+    ("formation_energy_per_atom", F64, "eV/atom", "against the reference's elements"),
+    ("decomposition_energy", F64, "eV/atom", "E_d: energy minus the hull of the competing"
+     " phases at this composition, own entry left out (pymatgen get_e_above_hull on a"
+     " diagram without the row, allow_negative); negative = breaks the hull"),
+    ("decomposition_products", STR, "", "competing phases and their atomic fractions"),
+    ("below_threshold", BOOL, "", "E_d is under screen.threshold"),
+    ("duplicate_of", STR, "", "id of the lower-energy row it matches; null if unique"),
+    ("known_phase", STR, "", "label of a reference structure it matches; null if new"),
+    ("selected", BOOL, "", "goes on to DFT"),
+    ("rank", I32, "", "place by E_d among unique rows of its composition, from 1"),
+    *CONTRACT,
+    ("reference", STR, "", "source of the competing phases"),
+    ("reference_date", STR, "", "date of that source"),
+    ("reference_hash", STR, "", "sha256 of its entries, first 16 hex digits"),
+]
+
+SUBMISSION: list[Column] = [
+    ("decomposition_energy", F64, "eV/atom", "E_d from the screen"),
+    ("engine", STR, "", "code that the inputs are for (vasp)"),
+    ("input_set", STR, "", "pymatgen input set (MP24RelaxSet, …)"),
+    ("directory", STR, "", "directory of the inputs, relative to the table"),
+    ("potcar", STR, "", "'spec' (symbols only) or 'full'"),
+]
+
+REPORT: list[Column] = [
+    ("system", STR, "", "name of the chemical system"),
+    ("composition", STR, "", "canonical formula, or 'all'"),
+    ("route", STR, "", "'unconditional', 'inpainting' or 'all'"),
+    ("quantity", STR, "", "what is counted or measured"),
+    ("tolerance", STR, "", "tolerance or threshold the quantity depends on; empty if none"),
+    ("n", I64, "", "full denominator: structures the quantity was asked of"),
+    ("k", I64, "", "how many of them have it; null for measured quantities"),
+    ("value", F64, "", "k/n, or the median of a measured quantity"),
+    ("low", F64, "", "lower end: 95 % Wilson interval, or lower quartile"),
+    ("high", F64, "", "upper end: 95 % Wilson interval, or upper quartile"),
+    ("unit", STR, "", "unit of value, low and high; empty for rates"),
+]
+
+
+def _schema(name: str, *groups: list[Column]) -> pa.Schema:
+    fields = []
+    for column, type_, unit, meaning in [c for group in groups for c in group]:
+        metadata = {"description": meaning} | ({"unit": unit} if unit else {})
+        fields.append(pa.field(column, type_, metadata=metadata))
+    return pa.schema(fields, metadata={"table": name, "schema_version": str(SCHEMA_VERSION)})
+
+
+SCHEMAS: Final[dict[str, pa.Schema]] = {
+    name: _schema(name, *groups)
+    for name, groups in {
+        "generated": (IDENTITY, STRUCTURE, GENERATION),
+        "relaxed": (IDENTITY, STRUCTURE, RELAXATION),
+        "refined": (IDENTITY, STRUCTURE, REFINEMENT),
+        "inpainted": (IDENTITY, STRUCTURE, INPAINTING),
+        "rerelaxed": (IDENTITY, STRUCTURE, RELAXATION),
+        "screened": (IDENTITY, STRUCTURE, SCREENING),
+        "submitted": (IDENTITY, SUBMISSION),
+        "report": (REPORT,),
+    }.items()
+}
+
+#: Columns that are never null, whatever became of the row.
+REQUIRED: Final = (
+    "id", "system", "composition", "route", "seed", "index", "draw", "random_seed",
+    "status", "reason",
+)
