@@ -1,0 +1,179 @@
+"""What is to be made: systems, compositions, shards, seeds, settings per stage.
+
+Used at parse time by the Snakefile and by every cluster job, so nothing here imports
+torch or pymatgen.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from chggen import checkpoints, configfile
+from chggen import composition as comp
+from chggen.config import Config, ReferenceConfig
+from chggen.contracts import MP2020, NONE, POTENTIALS, R2SCAN, Contract, require_same
+from chggen.errors import CheckpointError, ConfigError, ContractError
+from chggen.provenance import code_digest, file_digest
+from chggen.references import coverage_problem
+
+#: The stages of one shard, and of one system, in order.
+SHARD_STAGES = ("generate", "relax", "refine", "inpaint", "rerelax")
+SYSTEM_STAGES = ("screen", "submit", "report")
+
+#: Heaviest element that CHGNet knows (its embedding has 94 rows).
+_HEAVIEST = 94
+
+
+def seed_sequence(
+    campaign_seed: int, composition: str, lattice_seed: int, stage: str
+) -> np.random.SeedSequence:
+    """Random stream of one stage of one shard; no other shard has a part in it."""
+    key = f"{composition}/{lattice_seed}/{stage}".encode()
+    words = np.frombuffer(hashlib.sha256(key).digest(), dtype=np.uint32)
+    return np.random.SeedSequence([campaign_seed, *(int(w) for w in words)])
+
+
+def row_seeds(sequence: np.random.SeedSequence, count: int) -> list[int]:
+    """One seed per row; the first k do not depend on how many follow."""
+    return [int(s.generate_state(1, np.uint64)[0] >> np.uint64(1)) for s in sequence.spawn(count)]
+
+
+def reference_contract(reference: ReferenceConfig) -> Contract:
+    """Contract of a reference's energies."""
+    default = NONE if reference.functional == R2SCAN else MP2020
+    return Contract(reference.functional, reference.corrections or default)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One composition with one lattice seed."""
+
+    system: str
+    composition: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Its place under the results directory."""
+        return f"{self.system}/{self.composition}/{self.seed}"
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A checked configuration and what follows from it."""
+
+    config: Config
+
+    @classmethod
+    def load(cls, given: Mapping[str, Any] | None, default: str | Path) -> Self:
+        """Campaign of a mapping (Snakemake's ``config``) or of the default file.
+
+        A mapping without ``systems`` is laid over the default file, so that
+        ``--config screen='{threshold: 0.03}'`` changes the demo; one with ``systems``
+        stands alone. Raises :class:`ConfigError` with one line.
+        """
+        content = dict(given or {})
+        if "systems" not in content:
+            content = configfile.override(configfile.read_yaml(default), content)
+        campaign = cls(configfile.parse(content))
+        campaign.check()
+        return campaign
+
+    @property
+    def results(self) -> str:
+        """Directory of all tables."""
+        return str(self.config.results)
+
+    @cached_property
+    def shards(self) -> list[Shard]:
+        """Every shard of the campaign."""
+        return [
+            Shard(name, formula, seed)
+            for name, system in self.config.systems.items()
+            for formula in system.formulas()
+            for seed in range(system.lattice_seeds)
+        ]
+
+    def tables(self, system: str, table: str) -> list[str]:
+        """Paths of one table of every shard of a system."""
+        return [
+            f"{self.results}/{s.folder}/{table}.parquet"
+            for s in self.shards
+            if s.system == system
+        ]
+
+    def targets(self) -> list[str]:
+        """What the whole campaign ends with."""
+        names = ("report.html", "report.parquet", "submitted.parquet")
+        return [f"{self.results}/{s}/{name}" for s in self.config.systems for name in names]
+
+    def code(self, stage: str) -> str:
+        """Digest of the package code behind a stage."""
+        return code_digest(f"chggen.stages.{'relax' if stage == 'rerelax' else stage}")
+
+    def settings(self, stage: str, system: str) -> dict[str, Any]:
+        """What a stage depends on, as plain values: a change reruns the stage."""
+        chosen = self.config.systems[system]
+        section = "relax" if stage == "rerelax" else stage
+        settings: dict[str, Any] = {
+            "settings": getattr(self.config, section).model_dump(mode="json")
+        }
+        if stage in {"generate", "inpaint"}:
+            settings["campaign_seed"] = self.config.seed
+        if stage == "generate":
+            settings["cells"] = {
+                "formula_units": chosen.formula_units,
+                "lattices": chosen.lattices_per_seed,
+                "volume_per_atom": chosen.volume_per_atom,
+            }
+        if stage == "refine":
+            settings["guests"] = chosen.guests
+        if stage == "screen":
+            settings["reference"] = chosen.reference.model_dump(mode="json")
+            if chosen.reference.path is not None:
+                settings["reference_digest"] = file_digest(chosen.reference.path)
+        if stage == "report":
+            settings["config"] = self.config.model_dump(mode="json")
+        return settings
+
+    def checkpoint(self, stage: str) -> str:
+        """Path of the score network that ``generate`` or ``inpaint`` uses."""
+        return str(checkpoints.resolve(getattr(self.config, stage).checkpoint))
+
+    def check(self) -> None:
+        """Everything that can be known to fail, said before any job starts."""
+        for name, system in self.config.systems.items():
+            where = f"config: systems.{name}"
+            elements = system.elements
+            heavy = sorted(e for e in elements if comp.ATOMIC_NUMBERS[e] > _HEAVIEST)
+            if heavy:
+                raise ConfigError(f"{where}.compositions: CHGNet does not know {heavy[0]}")
+            problem = coverage_problem(system.reference, elements)
+            if problem:
+                raise ConfigError(f"{where}.reference: {problem}")
+            potential = self.config.relax.potential
+            try:
+                require_same(
+                    POTENTIALS[potential], potential,
+                    reference_contract(system.reference), "the reference",
+                )
+            except ContractError as error:
+                raise ConfigError(f"{where}.reference: {error}") from error
+            self._check_checkpoints(elements)
+
+    def _check_checkpoints(self, elements: set[str]) -> None:
+        for stage in ("generate", "inpaint"):
+            checkpoint = getattr(self.config, stage).checkpoint
+            where = f"config: {stage}.checkpoint = '{checkpoint}'"
+            try:
+                card = checkpoints.read_card(checkpoint)
+            except CheckpointError as error:
+                raise ConfigError(f"{where}: {error}") from error
+            unknown = checkpoints.unknown_elements(card, elements)
+            if unknown:
+                raise ConfigError(f"{where}: was not trained on {', '.join(unknown)}")

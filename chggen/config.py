@@ -1,0 +1,376 @@
+"""The typed configuration: one documented key for every choice.
+
+Pydantic models hold keys, types, limits and meanings; the JSON schema and
+``config/README.md`` are generated from them (a test fails on drift). Nothing here
+imports torch or pymatgen: every cluster job parses the Snakefile again.
+
+A bad value ends as one :class:`~chggen.errors.ConfigError` line that names key and
+value, before any job starts.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from chggen import composition as comp
+from chggen.errors import CompositionError
+
+Count = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Bravais = Literal[
+    "cubic", "tetragonal", "orthorhombic", "hexagonal", "rhombohedral", "monoclinic", "triclinic"
+]
+BRAVAIS_TYPES: tuple[Bravais, ...] = Bravais.__args__  # type: ignore[attr-defined]
+PRETRAINED = "pretrained"
+
+
+class Strict(BaseModel):
+    """Base: unknown keys are errors, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class LineSpec(Strict):
+    """Compositions on the line between two end members."""
+
+    line: tuple[str, str]
+    """The two end members, e.g. ``[ZnS, P2S5]``."""
+    max_atoms: Count = 20
+    """Most atoms in a reduced formula."""
+
+    def expand(self) -> list[str]:
+        """All reduced compositions of the line."""
+        return comp.line(self.line, self.max_atoms)
+
+
+class RangeSpec(Strict):
+    """Compositions of a pattern with variables."""
+
+    range: str
+    """Elements with variables, e.g. ``Li_x Si_y``."""
+    where: str = ""
+    """Comparisons between variables, joined by ``and``: ``x > y``."""
+    max_atoms: Count = 20
+    """Most atoms in a reduced formula."""
+
+    def expand(self) -> list[str]:
+        """All reduced compositions of the pattern."""
+        return comp.element_range(self.range, self.where, self.max_atoms)
+
+
+@contextlib.contextmanager
+def _as_value_error() -> Iterator[None]:
+    """Let pydantic collect a bad formula with the key it stands under."""
+    try:
+        yield
+    except CompositionError as error:
+        raise ValueError(str(error)) from error
+
+
+def _as_list(value: Any) -> Any:  # noqa: ANN401
+    return value if isinstance(value, list | tuple) else [value]
+
+
+class ReferenceConfig(Strict):
+    """Where the competing phases come from."""
+
+    source: Literal["builtin", "file", "materials-project"] = "builtin"
+    """``builtin`` (tables in the package), ``file`` (your own), ``materials-project``."""
+    path: Path | None = None
+    """For ``file``: CSV of formation energies or JSON of ComputedEntries."""
+    functional: Literal["GGA/GGA+U", "r2SCAN"] = "GGA/GGA+U"
+    """Functional of the reference energies; must match the potential's."""
+    corrections: Literal["MP2020", "none"] | None = None
+    """Corrections in the energies; default MP2020 for GGA/GGA+U, none for r2SCAN."""
+    cache: Path = Path("references")
+    """For ``materials-project``: directory of the cached entries."""
+
+    @model_validator(mode="after")
+    def _file_has_path(self) -> Self:
+        if (self.source == "file") != (self.path is not None):
+            raise ValueError("'path' goes with source 'file', and only with it")
+        return self
+
+
+def _reference(value: Any) -> Any:  # noqa: ANN401
+    return {"source": value} if isinstance(value, str) else value
+
+
+class SystemConfig(Strict):
+    """One chemical system."""
+
+    compositions: Annotated[
+        list[str | LineSpec | RangeSpec], BeforeValidator(_as_list), Field(min_length=1)
+    ]
+    """Formulas, lines (``{line: [ZnS, P2S5], max_atoms: 20}``) or element ranges
+    (``{range: Li_x Si_y, where: x > y, max_atoms: 25}``)."""
+    formula_units: Annotated[list[Count], BeforeValidator(_as_list), Field(min_length=1)] = [1]
+    """Formula units per cell; the lattices of a seed are shared out between them."""
+    guests: Literal["auto"] | list[str] = "auto"
+    """Elements taken out and put back by inpainting; ``auto``: the element with the
+    broadest coordination numbers."""
+    lattice_seeds: Count = 2
+    """Shards per composition: independent sets of lattices."""
+    lattices_per_seed: Count = 50
+    """Lattices (= attempted structures) per shard."""
+    volume_per_atom: Literal["auto"] | Positive = "auto"
+    """Å³ per atom of the drawn cells; ``auto``: the shipped regression."""
+    reference: Annotated[ReferenceConfig, BeforeValidator(_reference)] = ReferenceConfig()
+    """Competing phases for E_d."""
+
+    @field_validator("compositions", mode="before")
+    @classmethod
+    def _formulas(cls, value: Any) -> Any:  # noqa: ANN401
+        for item in _as_list(value):
+            with _as_value_error():
+                if isinstance(item, str):
+                    comp.parse_formula(item)
+                elif not isinstance(item, dict | BaseModel):
+                    raise CompositionError(f"'{item}' is not a chemical formula")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        with _as_value_error():
+            formulas = self.formulas()
+        if not formulas:
+            raise ValueError("compositions: none is left within max_atoms")
+        for guest in [] if self.guests == "auto" else self.guests:
+            if guest not in comp.ATOMIC_NUMBERS:
+                raise ValueError(f"guests: unknown element '{guest}'")
+        for formula in formulas:
+            elements = set(comp.parse_formula(formula))
+            if self.guests == "auto":
+                if len(elements) == 1:
+                    raise ValueError(f"guests: 'auto' leaves no framework in '{formula}'")
+                continue
+            missing = [g for g in self.guests if g not in elements]
+            if missing:
+                raise ValueError(f"guests: '{missing[0]}' is not in '{formula}'")
+            if elements <= set(self.guests):
+                raise ValueError(f"guests: {self.guests} leave no framework in '{formula}'")
+        return self
+
+    def formulas(self) -> list[str]:
+        """Canonical reduced compositions, in order, without repeats."""
+        found: dict[str, None] = {}
+        for item in self.compositions:
+            formulas = [item] if isinstance(item, str) else item.expand()
+            found.update({comp.canonical_formula(f): None for f in formulas})
+        return list(found)
+
+    @property
+    def elements(self) -> set[str]:
+        """All elements of all compositions."""
+        return {symbol for f in self.formulas() for symbol in comp.parse_formula(f)}
+
+
+class LatticeConfig(Strict):
+    """How cells are drawn."""
+
+    types: Annotated[list[Bravais], Field(min_length=1)] = list(BRAVAIS_TYPES)
+    """Bravais types to draw from, in equal shares."""
+    ratio: tuple[Positive, Positive] = (0.5, 1.5)
+    """Range of free axis ratios b/a and c/a (drawn evenly in their logarithm)."""
+    angle: tuple[Annotated[float, Field(gt=30)], Annotated[float, Field(lt=150)]] = (60.0, 120.0)
+    """Range of free angles in degrees."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for key in ("ratio", "angle"):
+            low, high = getattr(self, key)
+            if low > high:
+                raise ValueError(f"{key} [{low}, {high}]: the lower limit comes first")
+        return self
+
+
+class GenerateConfig(Strict):
+    """Unconditional generation."""
+
+    generator: Literal["diffusion"] = "diffusion"
+    """What places the atoms."""
+    checkpoint: str = PRETRAINED
+    """Score network: ``pretrained`` or the path of a .safetensors file."""
+    sampler: Literal["fast", "paper"] = "fast"
+    """``paper``: 200 levels with 5 corrector steps (1,200 score calls); ``fast``: an
+    EDM-type grid with stochastic Heun steps (at most 60)."""
+    lattice: LatticeConfig = LatticeConfig()
+    """How cells are drawn."""
+    batch_atoms: Count = 1200
+    """Most atoms sampled at once."""
+
+
+class RelaxConfig(Strict):
+    """Relaxation with a foundation potential (both relaxations)."""
+
+    potential: Literal["chgnet-0.3.0", "chgnet-0.2.0", "chgnet-r2scan"] = "chgnet-0.3.0"
+    """Interatomic potential; its functional must match the reference's."""
+    fmax: Positive = 0.1
+    """Force criterion, eV/Å."""
+    smax: Positive = 1.0
+    """Stress criterion when the cell is free, GPa."""
+    max_steps: Count = 500
+    """Step limit per structure."""
+    relax_cell: bool = True
+    """Relax the cell with the positions."""
+    min_distance: Positive = 0.5
+    """Structures with a shorter distance (Å) at the start are not relaxed."""
+    batch_atoms: Count = 400
+    """Most atoms relaxed at once."""
+
+
+class LadderStep(Strict):
+    """One step of the tolerance ladder."""
+
+    symprec: Positive
+    """spglib distance tolerance, Å."""
+    angle_tolerance: Positive
+    """spglib angle tolerance, degrees."""
+
+
+def _ladder(value: Any) -> Any:  # noqa: ANN401
+    if not isinstance(value, list | tuple):
+        return value
+    return [
+        {"symprec": step[0], "angle_tolerance": step[1]}
+        if isinstance(step, list | tuple) and len(step) == 2  # noqa: PLR2004
+        else step
+        for step in value
+    ]
+
+
+#: The paper's ladder (method.md §2).
+PAPER_LADDER = [
+    LadderStep(symprec=s, angle_tolerance=a)
+    for s, a in [(0.1, 10), (0.2, 15), (0.5, 15), (0.8, 15), (1.0, 20), (1.5, 30), (2.0, 30)]
+]
+
+
+class RefineConfig(Strict):
+    """Removal of guests and symmetrisation of the framework."""
+
+    ladder: Annotated[
+        list[LadderStep], BeforeValidator(_ladder), Field(min_length=1)
+    ] = PAPER_LADDER
+    """(symprec, angle tolerance) tried in order until the space group is above P-1."""
+    max_displacement: Positive = 1.0
+    """Cap on the displacement of any host atom by symmetrisation, Å."""
+    max_rms_displacement: Positive = 0.5
+    """Cap on the RMS displacement of the host atoms, Å."""
+    max_strain: Positive = 0.1
+    """Cap on the principal strain of the host cell by symmetrisation."""
+    host_cell: Literal["input", "primitive", "conventional"] = "input"
+    """Cell that the guests are put back into."""
+    max_atoms: Count = 100
+    """Frameworks whose full cell would hold more atoms are refused."""
+
+
+class InpaintConfig(Strict):
+    """Guests back into the framework."""
+
+    checkpoint: str = PRETRAINED
+    """Score network: ``pretrained`` or the path of a .safetensors file."""
+    sampler: Literal["fast", "paper"] = "fast"
+    """``paper``: predictor-corrector with RePaint resampling (some 3,600 score calls);
+    ``fast``: a noise level per atom, hosts clean, no resampling (at most 60)."""
+    resampling: Count = 3
+    """For ``paper``: passes per noise level (r)."""
+    draws: Count = 3
+    """Independent draws per framework."""
+    batch_atoms: Count = 1200
+    """Most atoms sampled at once."""
+
+
+class ScreenConfig(Strict):
+    """Which structures count as symmetric, stable, new."""
+
+    symprec: Positive = 0.1
+    """Distance tolerance of the symmetry verdict, Å."""
+    angle_tolerance: Positive = 10.0
+    """Angle tolerance of the symmetry verdict, degrees."""
+    tolerances: list[Positive] = [0.01, 0.1, 0.3]
+    """Further distance tolerances (Å) at which the space group is recorded."""
+    min_distance: Positive = 1.0
+    """Shortest distance (Å) that a success may have."""
+    threshold: Positive = 0.1
+    """E_d (eV/atom) under which a structure goes on; the paper advises 0.03."""
+    max_selected: Count = 20
+    """Most structures per composition that go on to DFT, lowest E_d first."""
+    require_symmetric: bool = False
+    """Only structures above P-1 go on."""
+
+
+class SubmitConfig(Strict):
+    """Hand-off to DFT."""
+
+    engine: Literal["vasp"] = "vasp"
+    """Code that the inputs are written for."""
+    input_set: Literal["MP24RelaxSet", "MPScanRelaxSet"] = "MP24RelaxSet"
+    """pymatgen input set, both r²SCAN."""
+    potcar: Literal["auto", "spec"] = "auto"
+    """``auto``: full POTCARs if PMG_VASP_PSP_DIR is set, otherwise POTCAR.spec."""
+
+
+class ReportConfig(Strict):
+    """Tables and pages."""
+
+    candidates: Count = 12
+    """Structures shown with a picture, lowest E_d first."""
+
+
+class TrainConfig(Strict):
+    """Training of a score network (rule ``train``, only run when asked for)."""
+
+    data: Path | None = None
+    """CSV (or CSV.gz) with a ``cif`` column, as in the public mp_20 and mpts_52 files;
+    empty: the Materials Project with the key in MP_API_KEY."""
+    validation: Path | None = None
+    """Same kind of file, for the validation loss."""
+    output: Path = Path("runs/score")
+    """Directory of checkpoints and log."""
+    preset: Literal["default", "paper", "tiny"] = "default"
+    """Network and noise settings (chggen.diffusion.settings)."""
+    epochs: Count = 40
+    """Passes over the data."""
+    batch_atoms: Count = 384
+    """Atoms per training step."""
+    compile: bool = True
+    """Compile the network first (a minute; several times faster afterwards; needs a
+    C++ compiler)."""
+
+
+class Config(Strict):
+    """A campaign."""
+
+    seed: Annotated[int, Field(ge=0)] = 2025
+    """Campaign seed: every random number follows from it."""
+    results: Path = Path("results")
+    """Directory of all tables."""
+    systems: Annotated[dict[str, SystemConfig], Field(min_length=1)]
+    """Chemical systems by name; the name becomes a folder."""
+    generate: GenerateConfig = GenerateConfig()
+    """Unconditional generation."""
+    relax: RelaxConfig = RelaxConfig()
+    """Relaxation, also after inpainting."""
+    refine: RefineConfig = RefineConfig()
+    """Frameworks."""
+    inpaint: InpaintConfig = InpaintConfig()
+    """Inpainting."""
+    screen: ScreenConfig = ScreenConfig()
+    """Symmetry, E_d, duplicates, novelty."""
+    submit: SubmitConfig = SubmitConfig()
+    """DFT inputs."""
+    report: ReportConfig = ReportConfig()
+    """Report."""
+    train: TrainConfig = TrainConfig()
+    """Training of a score network."""

@@ -1,0 +1,112 @@
+"""Reading a configuration: one clear line for every mistake, before any job starts."""
+
+import copy
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from chggen.config import Config
+from chggen.errors import ConfigError
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Mapping in a YAML file; raises :class:`ConfigError` with one line."""
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError(f"config '{path}': {error.strerror or error}") from error
+    except yaml.YAMLError as error:
+        line = " ".join(str(error).split())
+        raise ConfigError(f"config '{path}': not YAML ({line})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"config '{path}': holds no keys")
+    return content
+
+
+def parse(content: Mapping[str, Any]) -> Config:
+    """Typed configuration; raises :class:`ConfigError` naming key and value."""
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error)) from error
+
+
+def override(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Content with nested ``changes`` laid over it; neither argument is altered."""
+    merged = copy.deepcopy(dict(content))
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = (
+            override(old, value)
+            if isinstance(old, Mapping) and isinstance(value, Mapping)
+            else copy.deepcopy(value)
+        )
+    return merged
+
+
+def _one_line(error: ValidationError) -> str:
+    """The deepest problem as ``config: key = value: what is wrong``."""
+    problems = error.errors(include_url=False)
+    # an item that fits no branch of a union is reported once per branch: the branch
+    # that got furthest is the one that was meant
+    problem = max(problems, key=lambda p: (p["type"] == "extra_forbidden", len(p["loc"])))
+    path = _path(problem["loc"])
+    key = ".".join(path) or "(top level)"
+    if problem["type"] == "extra_forbidden":
+        return f"config: unknown key '{key}'{_suggestion(path)}"
+    if problem["type"] == "missing":
+        return f"config: key '{key}' is missing"
+    value = problem["input"]
+    shown = "" if isinstance(value, Mapping) else f" = {value!r}"
+    choices = sorted({_message(p) for p in problems if _path(p["loc"]) == path})
+    return f"config: {key}{shown}: {' or '.join(choices)}"
+
+
+def _message(problem: Mapping[str, Any]) -> str:
+    text = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return " ".join(text.split())
+
+
+def _path(location: tuple[int | str, ...]) -> list[str]:
+    """Keys as the user wrote them: names of union branches are left out."""
+    return [
+        str(part)
+        for part in location
+        if isinstance(part, int)
+        or not (part in {"str", "LineSpec", "RangeSpec", "int", "float"} or _is_branch(part))
+    ]
+
+
+def _is_branch(part: str) -> bool:
+    return part.startswith(("literal[", "list[", "constrained-", "function-"))
+
+
+def _suggestion(path: list[str]) -> str:
+    names: set[str] = set()
+    model: type[BaseModel] | None = Config
+    for part in path[:-1]:
+        model = _child(model, part)
+        if model is None:
+            return ""
+    if model is not None:
+        names = set(model.model_fields)
+    close = difflib.get_close_matches(path[-1], names, n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _child(model: type[BaseModel] | None, part: str) -> type[BaseModel] | None:
+    if model is None:
+        return None
+    from chggen.config import SystemConfig
+
+    if model is Config and part not in Config.model_fields:
+        return SystemConfig  # the name of a system
+    field = model.model_fields.get(part)
+    kind = field.annotation if field else None
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    return Config if part == "systems" else None

@@ -1,0 +1,50 @@
+"""Which energies may be compared: one contract per potential and per reference.
+
+CHGNet 0.2.0 and 0.3.0 were trained on energies with the MP2020 corrections already
+applied (Deng et al., doi:10.1038/s42256-023-00716-3), so the corrections must never be
+applied to them again. The r2scan weights give uncorrected r²SCAN energies.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from chggen.errors import ContractError
+
+GGA: Final = "GGA/GGA+U"
+R2SCAN: Final = "r2SCAN"
+MP2020: Final = "MP2020"
+NONE: Final = "none"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What makes energies comparable.
+
+    Args:
+        functional: functional of the energies (:data:`GGA` or :data:`R2SCAN`).
+        corrections: correction scheme they include (:data:`MP2020` or :data:`NONE`).
+    """
+
+    functional: str
+    corrections: str
+
+    def __str__(self) -> str:
+        """Short form for messages."""
+        return f"{self.functional} with {self.corrections} corrections"
+
+
+#: Contracts of the potentials that the config can name.
+POTENTIALS: Final[dict[str, Contract]] = {
+    "chgnet-0.3.0": Contract(GGA, MP2020),
+    "chgnet-0.2.0": Contract(GGA, MP2020),
+    "chgnet-r2scan": Contract(R2SCAN, NONE),
+}
+
+
+def require_same(first: Contract, first_name: str, second: Contract, second_name: str) -> None:
+    """Raise :class:`ContractError` unless the two may be compared."""
+    if first != second:
+        raise ContractError(
+            f"{first_name} energies ({first}) cannot be compared with"
+            f" {second_name} ({second})"
+        )

@@ -1,0 +1,1 @@
+"""Score-based diffusion of atomic positions at fixed lattice (variance exploding SDE)."""

@@ -1,0 +1,126 @@
+"""Many crystals as one set of tensors, and their capped neighbour graph."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chggen.crystal import Crystal
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crystals side by side.
+
+    Args:
+        positions: [n, 3] Cartesian, Å, unwrapped.
+        cells: [s, 3, 3] row vectors, Å.
+        atomic_numbers: [n].
+        system: [n] which crystal an atom belongs to, ascending.
+        sizes: [s] atoms per crystal.
+    """
+
+    positions: Tensor
+    cells: Tensor
+    atomic_numbers: Tensor
+    system: Tensor
+    sizes: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        crystals: Sequence[Crystal],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Self:
+        """Pack crystals of any size and content."""
+        sizes = torch.tensor([len(c) for c in crystals], device=device)
+
+        def pack(arrays: list[np.ndarray], kind: torch.dtype) -> Tensor:
+            return torch.as_tensor(np.concatenate(arrays), dtype=kind, device=device)
+
+        return cls(
+            pack([c.cart_coords for c in crystals], dtype),
+            pack([c.cell[None] for c in crystals], dtype),
+            pack([c.atomic_numbers for c in crystals], torch.long),
+            torch.repeat_interleave(torch.arange(len(crystals), device=device), sizes),
+            sizes,
+        )
+
+    @property
+    def n_systems(self) -> int:
+        """Number of crystals."""
+        return len(self.sizes)
+
+    def at(self, positions: Tensor) -> Self:
+        """Return the same crystals with other positions."""
+        return replace(self, positions=positions)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the atoms of each crystal, [n, k] -> [s, k]."""
+        total = values.new_zeros(self.n_systems, *values.shape[1:])
+        total.index_add_(0, self.system, values)
+        return total / self.sizes.view(-1, *[1] * (values.dim() - 1)).to(values.dtype)
+
+    def centred(self, values: Tensor) -> Tensor:
+        """Values [n, k] less their mean over each crystal."""
+        return values - self.mean(values)[self.system]
+
+    def crystals(self) -> list[Crystal]:
+        """Unpack; fractional coordinates follow from the positions in double precision."""
+        positions = self.positions.detach().cpu().double().numpy()
+        cells = self.cells.detach().cpu().double().numpy()
+        numbers = self.atomic_numbers.cpu().numpy()
+        ends = np.cumsum(self.sizes.cpu().numpy())[:-1]
+        parts = zip(np.split(positions, ends), cells, np.split(numbers, ends), strict=True)
+        return [Crystal.of(cell, z, x @ np.linalg.inv(cell)) for x, cell, z in parts]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nearest neighbours of each atom, dense.
+
+    Args:
+        neighbours: [n, k] atom indices; unused places point to atom 0.
+        vectors: [n, k, 3] from atom to neighbour image, Å; unused places are longer
+            than the reach.
+        reach: [n] radius at which the envelope of an atom ends, Å: the cutoff, or the
+            distance of the first neighbour that no longer fits. Shells of equal distance
+            are so never cut in two: at the reach every weight is zero, and the network
+            stays continuous and respects symmetry however many neighbours are kept.
+    """
+
+    neighbours: Tensor
+    vectors: Tensor
+    reach: Tensor
+
+
+def neighbour_graph(batch: Batch, cutoff: float, most: int) -> Graph:
+    """Graph of the ``most`` nearest neighbours within ``cutoff`` (Å) of each atom."""
+    # imported here: torch-sim takes seconds to import and training data need it late
+    from chggen.neighbours import neighbour_list
+
+    with torch.no_grad():
+        centre, other, vectors = neighbour_list(
+            batch.positions, batch.cells, batch.system, cutoff
+        )
+        distance = vectors.norm(dim=-1)
+        order = torch.argsort(distance)
+        order = order[torch.argsort(centre[order], stable=True)]
+        centre, other = centre[order], other[order]
+        vectors, distance = vectors[order], distance[order]
+        n = len(batch.positions)
+        count = torch.bincount(centre, minlength=n)
+        first = torch.cumsum(count, 0) - count
+        rank = torch.arange(len(centre), device=centre.device) - first[centre]
+        neighbours = torch.zeros(n, most, dtype=torch.long, device=centre.device)
+        dense = batch.positions.new_full((n, most, 3), 2 * cutoff)
+        reach = batch.positions.new_full((n,), cutoff)
+        kept, next_one = rank < most, rank == most
+        neighbours[centre[kept], rank[kept]] = other[kept]
+        dense[centre[kept], rank[kept]] = vectors[kept]
+        reach[centre[next_one]] = distance[next_one]
+    return Graph(neighbours, dense, reach)

@@ -1,0 +1,129 @@
+"""From cells and compositions to crystals: batches, score function, failures."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from chggen.crystal import Crystal
+from chggen.diffusion.batch import Batch
+from chggen.diffusion.network import ScoreNetwork
+from chggen.diffusion.noise import NoiseStream
+from chggen.diffusion.sampler import Sampler
+
+#: Called with (structures done, structures in all), in fractions of a batch.
+Progress = Callable[[float, int], None]
+
+
+class NetworkScore:
+    """Score function of a network for one batch of crystals; counts its calls."""
+
+    def __init__(self, network: ScoreNetwork, batch: Batch) -> None:
+        self.network = network
+        self.batch = batch
+        self.calls = 0
+
+    @torch.no_grad()
+    def __call__(self, positions: Tensor, sigma: Tensor) -> Tensor:
+        """Score [n, 3] in 1/Å; zero on atoms without noise.
+
+        Where all atoms of a crystal carry noise the density does not change under a
+        common translation, so the score's mean is zero and what the network leaves
+        there is removed.
+        """
+        self.calls += 1
+        # a structure that is lost stays lost, but must not reach the neighbour search
+        batch = self.batch.at(positions.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0))
+        u = self.network(batch, self.network.graph(batch), sigma)
+        noisy = (sigma > 0).to(u.dtype)[:, None]
+        free = (batch.mean(noisy) == 1).to(u.dtype)
+        u = (u - (batch.mean(u) * free)[batch.system]) * noisy
+        return u / sigma.clamp_min(1e-12)[:, None]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One sampled structure: the crystal, or why there is none, and what it cost."""
+
+    crystal: Crystal | None
+    reason: str
+    score_calls: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be sampled: a cell with its atoms, and which of them are guests.
+
+    Args:
+        crystal: cell, atomic numbers, and host coordinates where there are hosts.
+        guest: [n] True = to be generated.
+        seed: random stream of this structure.
+    """
+
+    crystal: Crystal
+    guest: NDArray[np.bool_]
+    seed: int
+
+
+def group(sizes: Sequence[int], most: int) -> list[list[int]]:
+    """Indices in groups of at most ``most`` atoms, in order; larger ones alone."""
+    groups: list[list[int]] = []
+    total = 0
+    for index, size in enumerate(sizes):
+        if not groups or total + size > most:
+            groups.append([])
+            total = 0
+        groups[-1].append(index)
+        total += size
+    return groups
+
+
+def sample(
+    tasks: Sequence[Task],
+    network: ScoreNetwork,
+    sampler: Sampler,
+    batch_atoms: int,
+    progress: Progress | None = None,
+) -> list[Sampled]:
+    """Sample every task, in order; a structure that fails does not touch the others."""
+    results: list[Sampled] = []
+    for members in group([len(t.crystal) for t in tasks], batch_atoms):
+        chosen = [tasks[i] for i in members]
+        done = len(results)
+
+        def report(step: int, steps: int, done: int = done, size: int = len(chosen)) -> None:
+            if progress:
+                progress(done + size * step / steps, len(tasks))
+
+        results += _sample_batch(chosen, network, sampler, report)
+    return results
+
+
+def _sample_batch(
+    tasks: Sequence[Task],
+    network: ScoreNetwork,
+    sampler: Sampler,
+    report: Callable[[int, int], None],
+) -> list[Sampled]:
+    device = next(network.parameters()).device
+    batch = Batch.of([t.crystal for t in tasks], device=device)
+    guest = torch.as_tensor(np.concatenate([t.guest for t in tasks]), device=device)
+    noise = NoiseStream([t.seed for t in tasks], batch.sizes.tolist(), batch.positions)
+    score = NetworkScore(network, batch)
+    x = sampler.start(batch, noise)
+    if bool(guest.all()):
+        x = sampler.generate(x, score, batch, noise, report)
+    else:
+        x = sampler.inpaint(x, batch.positions, guest, score, batch, noise, report)
+    results = []
+    for crystal, task in zip(batch.at(x).crystals(), tasks, strict=True):
+        # the cell goes out as it came in, not rounded to the network's precision
+        exact = Crystal.of(task.crystal.cell, crystal.atomic_numbers, crystal.frac_coords)
+        if exact.is_finite:
+            results.append(Sampled(exact, "", score.calls))
+        else:
+            results.append(Sampled(None, "positions are not finite", score.calls))
+    return results

@@ -1,0 +1,197 @@
+"""The O(3)-equivariant score network.
+
+The network predicts u = σ s(x, σ), which denoising score matching drives towards -e,
+the negative of the unit noise (Vincent 2011, doi:10.1162/NECO_a_00142; paper eq. 6).
+The score is s = u / σ. With ``sigma_conditioning`` every atom brings its own σ, so that
+clean hosts and noisy guests can stand in one cell; without it the network is the
+paper's s = f(x) / σ.
+"""
+
+import math
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+from torch.nn import functional
+
+from chggen.composition import SYMBOLS
+from chggen.diffusion.batch import Batch, Graph, neighbour_graph
+from chggen.diffusion.convolution import Convolution
+from chggen.diffusion.settings import NetworkSettings
+
+#: Noise levels (Å) outside of which the network sees no difference.
+SIGMA_FLOOR = 1e-3
+SIGMA_CEILING = 20.0
+_LEVELS = 16  # Gaussians on log σ
+
+
+def periodic_place() -> tuple[Tensor, Tensor]:
+    """Row and column of the periodic table per atomic number; f block in column 0.
+
+    Elements of one group start from a common vector, which is what the rare ones have.
+    """
+    rows, columns = [0], [0]
+    noble = (2, 10, 18, 36, 54, 86, 118)
+    for z in range(1, len(SYMBOLS)):
+        row = next(i for i, last in enumerate(noble) if z <= last)
+        place = z - (noble[row - 1] if row else 0)
+        length = noble[row] - (noble[row - 1] if row else 0)
+        if length == 32:  # noqa: PLR2004 - rows with an f block
+            column = place if place <= 2 else 0 if place <= 16 else place - 14  # noqa: PLR2004
+        elif length == 18:  # noqa: PLR2004
+            column = place
+        else:
+            column = place if place <= min(2, length - 1) else place + 18 - length
+        rows.append(row)
+        columns.append(column)
+    return torch.tensor(rows), torch.tensor(columns)
+
+
+class RadialBasis(nn.Module):
+    """Bessel functions sin(nπr/r_c)/r (Gasteiger et al., arXiv:2003.03123)."""
+
+    frequencies: Tensor
+
+    def __init__(self, size: int, cutoff: float) -> None:
+        super().__init__()
+        self.norm = math.sqrt(2 / cutoff)
+        frequencies = torch.arange(1, size + 1) * math.pi / cutoff
+        self.register_buffer("frequencies", frequencies, persistent=False)
+
+    def forward(self, distance: Tensor) -> Tensor:
+        """Distances [...] in Å to basis values [..., size]."""
+        r = distance.clamp_min(1e-3)[..., None]
+        return self.norm * torch.sin(r * self.frequencies) / r
+
+
+def envelope(distance: Tensor, reach: Tensor) -> Tensor:
+    """Polynomial cutoff (p = 6) that ends with two zero derivatives at each atom's reach."""
+    x = distance / reach[:, None]
+    return torch.where(x < 1, 1 - 28 * x**6 + 48 * x**7 - 21 * x**8, 0.0)
+
+
+class Layer(nn.Module):
+    """Convolution, then an update from scalars, norms and the crystal's mean."""
+
+    def __init__(self, settings: NetworkSettings, embedding: int) -> None:
+        super().__init__()
+        channels = settings.channels
+        scalars, gates = channels[0], sum(channels[1:])
+        self.scalars, self.gate_sizes = scalars, list(channels[1:])
+        self.norm_in, self.norm_out = nn.LayerNorm(scalars), nn.LayerNorm(scalars)
+        self.condition = nn.Linear(scalars + embedding, settings.condition)
+        self.before = nn.ModuleList(nn.Linear(c, c, bias=False) for c in channels)
+        self.convolution = Convolution(
+            channels, settings.radial_basis, settings.radial_hidden, settings.condition
+        )
+        self.after = nn.ModuleList(nn.Linear(c, c, bias=False) for c in channels[1:])
+        self.update = nn.Sequential(
+            nn.Linear(2 * scalars + gates + embedding, 2 * scalars),
+            nn.SiLU(),
+            nn.Linear(2 * scalars, scalars + gates),
+        )
+
+    def forward(
+        self, features: list[Tensor], embedding: Tensor, batch: Batch, neighbours: Tensor,
+        radial: Tensor, harmonics: list[Tensor],
+    ) -> list[Tensor]:
+        """New features per degree, [n, 2l+1, channels]."""
+        scalars = self.norm_in(features[0][:, 0])
+        condition = functional.silu(self.condition(torch.cat([scalars, embedding], -1)))
+        inputs = [scalars[:, None], *features[1:]]
+        inputs = [linear(x) for linear, x in zip(self.before, inputs, strict=True)]
+        message = self.convolution(inputs, condition, neighbours, radial, harmonics)
+        mixed, gates = message[0][:, 0].split([self.scalars, sum(self.gate_sizes)], -1)
+        gate = torch.sigmoid(gates).split(self.gate_sizes, -1)
+        scalars = features[0][:, 0] + functional.silu(mixed)
+        tensors = [
+            x + m * g[:, None]
+            for x, m, g in zip(features[1:], message[1:], gate, strict=True)
+        ]
+        # the mean over the crystal tells each atom what else is in the cell, which no
+        # cutoff reaches; it is invariant, and the same for a supercell
+        normed = self.norm_out(scalars)
+        norms = [torch.sqrt(x.square().sum(1) + 1e-4) for x in tensors]
+        context = batch.mean(normed)[batch.system]
+        change = self.update(torch.cat([normed, context, *norms, embedding], -1))
+        shift, scales = change.split([self.scalars, sum(self.gate_sizes)], -1)
+        scale = scales.split(self.gate_sizes, -1)
+        return [
+            (scalars + shift)[:, None],
+            *[
+                x + linear(x) * s[:, None]
+                for x, linear, s in zip(tensors, self.after, scale, strict=True)
+            ],
+        ]
+
+
+class ScoreNetwork(nn.Module):
+    """u = σ s for every atom of a batch of crystals."""
+
+    levels: Tensor
+    row_of: Tensor
+    column_of: Tensor
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        width = settings.embedding
+        rows, columns = periodic_place()
+        self.register_buffer("row_of", rows, persistent=False)
+        self.register_buffer("column_of", columns, persistent=False)
+        levels = torch.linspace(math.log(2 * SIGMA_FLOOR), math.log(12.0), _LEVELS)
+        self.register_buffer("levels", levels, persistent=False)
+        self.element = nn.Embedding(len(SYMBOLS), width)
+        self.row = nn.Embedding(8, width)
+        self.column = nn.Embedding(19, width)
+        self.noise = nn.Sequential(
+            nn.Linear(_LEVELS, width), nn.SiLU(), nn.Linear(width, width)
+        )
+        self.radial = RadialBasis(settings.radial_basis, settings.cutoff)
+        self.start = nn.Linear(2 * width, settings.channels[0])
+        self.layers = nn.ModuleList(
+            Layer(settings, 2 * width) for _ in range(settings.layers)
+        )
+        self.gate = nn.Sequential(
+            nn.Linear(settings.channels[0] + 2 * width, 64),
+            nn.SiLU(),
+            nn.Linear(64, settings.channels[1]),
+        )
+        self.out = nn.Linear(settings.channels[1], 1, bias=False)
+
+    def graph(self, batch: Batch) -> Graph:
+        """Neighbour graph at this network's cutoff and neighbour cap."""
+        return neighbour_graph(batch, self.settings.cutoff, self.settings.neighbours)
+
+    def embed(self, atomic_numbers: Tensor, sigma: Tensor) -> Tensor:
+        """Species and noise level of each atom, [n, 2 · width]."""
+        species = (
+            self.element(atomic_numbers)
+            + self.row(self.row_of[atomic_numbers])
+            + self.column(self.column_of[atomic_numbers])
+        )
+        if not self.settings.sigma_conditioning:
+            return torch.cat([species, torch.zeros_like(species)], -1)
+        log_sigma = sigma.clamp(SIGMA_FLOOR, SIGMA_CEILING).log()
+        bumps = torch.exp(-(((log_sigma[:, None] - self.levels) / 0.6) ** 2))
+        return torch.cat([species, self.noise(bumps)], -1)
+
+    def forward(self, batch: Batch, graph: Graph, sigma: Tensor) -> Tensor:
+        """Predict u [n, 3] (unit noise, sign of the score) at noise levels ``sigma`` [n] in Å."""
+        distance = graph.vectors.norm(dim=-1)
+        weight = envelope(distance, graph.reach)[..., None] / math.sqrt(self.settings.neighbours)
+        degrees = list(range(len(self.settings.channels)))
+        harmonics = o3.spherical_harmonics(degrees, graph.vectors, True, "component")  # noqa: FBT003
+        split = [weight * y for y in harmonics.split([2 * d + 1 for d in degrees], -1)]
+        radial = self.radial(distance)
+        embedding = self.embed(batch.atomic_numbers, sigma)
+        scalars = self.start(embedding)
+        features = [scalars[:, None]] + [
+            scalars.new_zeros(len(scalars), 2 * d + 1, c)
+            for d, c in enumerate(self.settings.channels[1:], start=1)
+        ]
+        for layer in self.layers:
+            features = layer(features, embedding, batch, graph.neighbours, radial, split)
+        gate = self.gate(torch.cat([features[0][:, 0], embedding], -1))
+        vector: Tensor = self.out(features[1] * gate[:, None]).squeeze(-1)
+        return vector

@@ -1,0 +1,58 @@
+"""Noise levels of the samplers, and noise that does not depend on the company.
+
+Each structure draws from its own random stream, so that what becomes of it does not
+depend on which others share its batch.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def geometric_levels(sigma_max: float, sigma_min: float, steps: int) -> list[float]:
+    """σ_T … σ_0 in Å, T = ``steps``, log-spaced, highest first."""
+    return [float(s) for s in np.geomspace(sigma_max, sigma_min, steps + 1)]
+
+
+def edm_levels(sigma_max: float, sigma_min: float, count: int, rho: float) -> list[float]:
+    """σ grid of Karras et al. (arXiv:2206.00364, eq. 5), highest first, followed by 0."""
+    steps = np.linspace(0, 1, count)
+    top, bottom = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    return [*(float(s) for s in (top + steps * (bottom - top)) ** rho), 0.0]
+
+
+class NoiseStream:
+    """Standard normal numbers [n, 3] for a batch, one random stream per structure.
+
+    Args:
+        seeds: one seed per structure.
+        sizes: atoms per structure.
+        like: tensor whose device and type the noise takes.
+    """
+
+    _AHEAD = 64  # draws kept ready: a call per step and structure would dominate
+
+    def __init__(self, seeds: Sequence[int], sizes: Sequence[int], like: Tensor) -> None:
+        self._generators = [np.random.default_rng(seed) for seed in seeds]
+        self._sizes = list(sizes)
+        self._like = like
+        self._ready: NDArray[np.float64] = np.empty((0, sum(self._sizes), 3))
+        self._next = 0
+
+    def __call__(self) -> Tensor:
+        """Return the next [n, 3] numbers."""
+        if self._next == len(self._ready):
+            pairs = zip(self._generators, self._sizes, strict=True)
+            parts = [g.standard_normal((self._AHEAD, size, 3)) for g, size in pairs]
+            self._ready, self._next = np.concatenate(parts, axis=1), 0
+        self._next += 1
+        return torch.as_tensor(self._ready[self._next - 1]).to(self._like)
+
+
+def step_variance(sigma: float, lower: float) -> float:
+    """Standard deviation of the ancestral step from ``sigma`` to ``lower`` (paper eq. 4)."""
+    return math.sqrt(lower**2 * (sigma**2 - lower**2)) / sigma

@@ -1,0 +1,81 @@
+"""Settings of score network and training; a checkpoint's card stores them."""
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkSettings(_Settings):
+    """Architecture of a :class:`~chggen.diffusion.network.ScoreNetwork`."""
+
+    channels: tuple[int, ...] = (64, 32, 16)  # multiplicity of l = 0, 1, 2, … (parity (-1)^l)
+    layers: int = 3
+    cutoff: float = 5.0  # Å
+    neighbours: int = 24  # nearest ones kept; the envelope ends smoothly at the next
+    radial_basis: int = 12
+    radial_hidden: int = 64
+    embedding: int = 32  # width of element and of noise-level embedding
+    condition: int = 64  # width of the per-atom state that steers the radial weights
+    sigma_conditioning: bool = True  # False: the paper's s = f(x) / σ
+
+
+class TrainingSettings(_Settings):
+    """Denoising score matching: noise levels, optimiser, schedule."""
+
+    sigma_range: tuple[float, float] = (0.004, 5.0)  # Å, log-uniform …
+    sigma_core: tuple[float, float] = (0.02, 2.5)  # … with most of the weight in here
+    core_share: float = 0.75
+    mask_share: float = 0.25  # structures trained with clean hosts (conditional inpainting)
+    learning_rate: float = 3e-3
+    optimiser: Literal["adamw", "adam"] = "adamw"
+    weight_decay: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    warmup_steps: int = 100
+    decay_share: float = 0.4  # last part of training in which the rate falls to zero
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.999
+    batch_atoms: int = 384
+    seed: int = 0
+
+
+class Preset(_Settings):
+    """A network with its training."""
+
+    network: NetworkSettings = Field(default_factory=NetworkSettings)
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+
+
+#: ``default``: what ships; ``paper``: the original's network (method.md §2);
+#: ``tiny``: seconds on a laptop, for tests and first steps.
+PRESETS: Final[dict[str, Preset]] = {
+    "default": Preset(),
+    "paper": Preset(
+        network=NetworkSettings(
+            cutoff=7.0,
+            neighbours=60,
+            radial_basis=8,
+            radial_hidden=64,
+            sigma_conditioning=False,
+        ),
+        training=TrainingSettings(
+            sigma_range=(0.001, 10.0),
+            core_share=0.0,
+            mask_share=0.0,
+            learning_rate=1e-3,
+            optimiser="adam",
+            weight_decay=0.0,
+            betas=(0.9, 0.999),
+            gradient_clip=0.1,
+        ),
+    ),
+    "tiny": Preset(
+        network=NetworkSettings(
+            channels=(16, 8), layers=2, neighbours=12, radial_hidden=16, condition=16, embedding=8
+        ),
+        training=TrainingSettings(batch_atoms=128),
+    ),
+}

@@ -1,0 +1,281 @@
+"""Training of the score network: streams, resumes exactly, logs, on CPU or GPU.
+
+All randomness of a step follows from (seed, epoch, step), so that a run that was
+killed and resumed goes through the same batches and noise as one that was not.
+"""
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from chggen.composition import SYMBOLS
+from chggen.diffusion.batch import Batch
+from chggen.diffusion.checkpoint import save_network, write_atomic
+from chggen.diffusion.data import StructureData
+from chggen.diffusion.network import ScoreNetwork
+from chggen.diffusion.objective import (
+    Noised,
+    add_noise,
+    error_by_level,
+    sample_guests,
+    sample_sigma,
+)
+from chggen.diffusion.settings import Preset, TrainingSettings
+from chggen.errors import CheckpointError
+
+#: Noise levels (Å) of the validation table.
+LEVELS = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 2.0)
+SAVE_EVERY = 300.0  # seconds
+LOG_EVERY = 20.0
+
+Log = Callable[[dict[str, Any]], None]
+
+
+def learning_rate(step: int, total: int, settings: TrainingSettings) -> float:
+    """Warm-up, plateau, then a straight line to zero over the last part of training."""
+    warm = min(1.0, (step + 1) / max(settings.warmup_steps, 1))
+    left = (total - step) / max(total * settings.decay_share, 1)
+    return settings.learning_rate * warm * min(1.0, max(left, 0.0))
+
+
+@dataclass
+class Trainer:
+    """State of a training run.
+
+    Args:
+        network: the network under training.
+        preset: its settings.
+        data: training structures.
+        epochs: passes over the data.
+        device: where to train.
+        compiled: use torch.compile (pays after some minutes; needs a C++ compiler).
+    """
+
+    network: ScoreNetwork
+    preset: Preset
+    data: StructureData
+    epochs: int
+    device: torch.device
+    compiled: bool = False
+    step: int = 0
+    epoch: int = 0
+    epoch_step: int = 0
+    seconds: float = 0.0
+    average: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def start(
+        cls, preset: Preset, data: StructureData, epochs: int, device: str, *, compiled: bool
+    ) -> Self:
+        """Fresh network with the seed of the settings."""
+        torch.manual_seed(preset.training.seed)
+        network = ScoreNetwork(preset.network).to(device)
+        trainer = cls(network, preset, data, epochs, torch.device(device), compiled)
+        trainer.average = {k: v.clone() for k, v in network.state_dict().items()}
+        return trainer
+
+    def __post_init__(self) -> None:
+        """Make the optimiser, and the compiled network if asked for."""
+        settings = self.preset.training
+        kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
+        self.optimiser = kind(
+            self.network.parameters(),
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+        )
+        self.forward = (
+            torch.compile(self.network, dynamic=True) if self.compiled else self.network
+        )
+        self.total = self.epochs * math.ceil(self.data.n_atoms / settings.batch_atoms * 1.02)
+
+    def batches(self) -> Iterator[Noised]:
+        """Noisy batches from where the run stands to its end."""
+        settings = self.preset.training
+        while self.epoch < self.epochs:
+            shuffle = np.random.SeedSequence([settings.seed, self.epoch])
+            for number, index in enumerate(self.data.epoch(shuffle, settings.batch_atoms)):
+                if number < self.epoch_step:
+                    continue
+                self.epoch_step = number + 1
+                seed = np.random.SeedSequence([settings.seed, self.epoch, number])
+                yield self._noised(self.data.batch(index, self.device), seed)
+            self.epoch, self.epoch_step = self.epoch + 1, 0
+
+    def _noised(self, batch: Batch, seed: np.random.SeedSequence) -> Noised:
+        settings = self.preset.training
+        rng = np.random.default_rng(seed)
+        sigma = sample_sigma(batch.n_systems, settings, rng)
+        guests = sample_guests(batch, settings.mask_share, rng)
+        noise = torch.as_tensor(rng.standard_normal(batch.positions.shape, dtype=np.float32))
+        return add_noise(batch, sigma, guests, noise)
+
+    def update(self, noised: Noised) -> float:
+        """One optimiser step; returns the loss per component."""
+        settings = self.preset.training
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, self.total, settings)
+        graph = self.network.graph(noised.batch)
+        loss = noised.residual(self.forward(noised.batch, graph, noised.sigma)).square().mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
+        self.optimiser.step()
+        self.step += 1
+        # the average forgets its beginnings quickly, then settles at the set decay
+        keep = min(settings.ema_decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                self.average[name].lerp_(value, 1 - keep)
+        return float(loss.detach())
+
+    def averaged(self) -> ScoreNetwork:
+        """Network with the averaged weights, ready for evaluation, on the CPU."""
+        network = ScoreNetwork(self.preset.network)
+        network.load_state_dict({k: v.cpu() for k, v in self.average.items()})
+        return network.eval()
+
+    def save(self, directory: Path) -> None:
+        """Everything that a resumed run needs; tensors in safetensors, numbers in JSON."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.items()}
+        names = {p: n for n, p in self.network.named_parameters()}
+        for parameter, state in self.optimiser.state.items():
+            for key, value in state.items():
+                tensors[f"optimiser.{names[parameter]}/{key}"] = torch.as_tensor(value)
+        numbers = {
+            "step": self.step, "epoch": self.epoch, "epoch_step": self.epoch_step,
+            "seconds": self.seconds, "epochs": self.epochs, "data": self.data.digest,
+            "preset": self.preset.model_dump(mode="json"),
+        }
+        data = save_tensors(
+            {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
+            metadata={"state": json.dumps(numbers)},
+        )
+        write_atomic(directory / "state.safetensors", data)
+
+    def resume(self, directory: Path) -> bool:
+        """Take up the state in ``directory``; False if there is none.
+
+        Raises :class:`CheckpointError` if it belongs to other data or settings.
+        """
+        path = directory / "state.safetensors"
+        if not path.is_file():
+            return False
+        raw = path.read_bytes()
+        tensors = load_tensors(raw)
+        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+        numbers = json.loads(header["__metadata__"]["state"])
+        mine = {"data": self.data.digest, "preset": self.preset.model_dump(mode="json")}
+        for key, value in mine.items():
+            if numbers[key] != value:
+                raise CheckpointError(f"{path}: was trained with another '{key}'; remove it")
+        self.step, self.epoch = numbers["step"], numbers["epoch"]
+        self.epoch_step, self.seconds = numbers["epoch_step"], numbers["seconds"]
+        self._put(tensors)
+        return True
+
+    def _put(self, tensors: dict[str, Tensor]) -> None:
+        groups: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
+        for name, value in tensors.items():
+            group, rest = name.split(".", 1)
+            groups[group][rest] = value.to(self.device)
+        self.network.load_state_dict(groups["network"])
+        self.average = groups["average"]
+        for name, parameter in self.network.named_parameters():
+            state = {
+                key.rsplit("/", 1)[1]: value
+                for key, value in groups["optimiser"].items()
+                if key.rsplit("/", 1)[0] == name
+            }
+            if state:
+                state["step"] = state["step"].cpu()
+                self.optimiser.state[parameter] = state
+
+
+def train(
+    trainer: Trainer, directory: Path, validation: StructureData | None, log: Log
+) -> Path:
+    """Train to the end, saving on the way; returns the path of the final checkpoint."""
+    trainer.resume(directory)
+    saved = logged = began = time.monotonic()
+    before = trainer.seconds
+    losses: list[float] = []
+    for noised in trainer.batches():
+        losses.append(trainer.update(noised))
+        now = time.monotonic()
+        trainer.seconds = before + now - began
+        if now - logged > LOG_EVERY:
+            log(_progress(trainer, losses))
+            losses, logged = [], now
+        if now - saved > SAVE_EVERY:
+            trainer.save(directory)
+            saved = now
+    trainer.save(directory)
+    return finish(trainer, directory, validation, log)
+
+
+def _progress(trainer: Trainer, losses: list[float]) -> dict[str, Any]:
+    return {
+        "step": trainer.step,
+        "of": trainer.total,
+        "epoch": trainer.epoch,
+        "loss": round(float(np.mean(losses)), 5) if losses else None,
+        "minutes": round(trainer.seconds / 60, 2),
+    }
+
+
+def finish(
+    trainer: Trainer, directory: Path, validation: StructureData | None, log: Log
+) -> Path:
+    """Validate the averaged network and write checkpoint and card."""
+    network = trainer.averaged()
+    card: dict[str, Any] = {
+        "elements": _coverage(trainer.data),
+        "data": {
+            "digest": trainer.data.digest,
+            "structures": len(trainer.data),
+            "atoms": trainer.data.n_atoms,
+            "largest": int(trainer.data.sizes.max()),
+            "skipped": trainer.data.skipped,
+        },
+        "training": trainer.preset.training.model_dump(mode="json"),
+        "epochs": trainer.epoch,
+        "steps": trainer.step,
+        "hours": round(trainer.seconds / 3600, 3),
+        "hardware": f"{trainer.device.type}, {torch.get_num_threads()} threads,"
+        f" {platform.machine()}",
+        "torch": torch.__version__,
+    }
+    if validation is not None:
+        shuffle = np.random.SeedSequence(0)
+        batches = [validation.batch(i) for i in validation.epoch(shuffle, 1000)]
+        errors = error_by_level(network, batches, LEVELS)
+        card["validation"] = {
+            "digest": validation.digest,
+            "structures": len(validation),
+            "error_per_component": {
+                str(level): {k: round(v, 4) for k, v in error.items()}
+                for level, error in errors.items()
+            },
+        }
+        log({"validation": card["validation"]["error_per_component"]})
+    path = directory / "score.safetensors"
+    save_network(path, network, card)
+    return path
+
+
+def _coverage(data: StructureData) -> dict[str, int]:
+    numbers, counts = np.unique(data.atomic_numbers, return_counts=True)
+    return {SYMBOLS[int(z)]: int(n) for z, n in zip(numbers, counts, strict=True)}

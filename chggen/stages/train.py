@@ -1,0 +1,60 @@
+"""``train``: structures to a score network."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from chggen import progress as bars
+from chggen.config import TrainConfig
+from chggen.diffusion.data import StructureData, materials_project
+from chggen.diffusion.settings import PRESETS
+from chggen.diffusion.training import Trainer
+from chggen.diffusion.training import train as run
+
+
+def train(
+    settings: TrainConfig,
+    log: Callable[[dict[str, Any]], None],
+    progress: bars.Progress = bars.silent,
+) -> Path:
+    """Train a score network and write checkpoint, card and log; resumes by itself.
+
+    Args:
+        settings: section ``train`` of the config.
+        log: called with one record now and then.
+        progress: called with (structures read, structures in all) while reading data.
+
+    Returns:
+        Path of the checkpoint, to be named in ``generate.checkpoint``.
+    """
+    preset = PRESETS[settings.preset]
+    preset = preset.model_copy(
+        update={
+            "training": preset.training.model_copy(update={"batch_atoms": settings.batch_atoms})
+        }
+    )
+    output = settings.output
+    output.mkdir(parents=True, exist_ok=True)
+    cache = output / "cache"
+    data = (
+        StructureData.from_csv(settings.data, cache, progress)
+        if settings.data
+        else materials_project(cache)
+    )
+    validation = (
+        StructureData.from_csv(settings.validation, cache, progress)
+        if settings.validation
+        else None
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    trainer = Trainer.start(preset, data, settings.epochs, device, compiled=settings.compile)
+
+    def both(record: dict[str, Any]) -> None:
+        log(record)
+        with (output / "log.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    return run(trainer, output, validation, both)
