@@ -141,6 +141,10 @@ class Campaign:
             settings["config"] = self.config.model_dump(mode="json")
         return settings
 
+    def training(self) -> dict[str, Any]:
+        """What rule ``train`` depends on."""
+        return {"settings": self.config.train.model_dump(mode="json")}
+
     def checkpoint(self, stage: str) -> str:
         """Path of the score network that ``generate`` or ``inpaint`` uses."""
         return str(checkpoints.resolve(getattr(self.config, stage).checkpoint))

@@ -2,14 +2,14 @@
 
 import copy
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from chggen.config import Config
+from chggen.config import Config, SystemConfig
 from chggen.errors import ConfigError
 
 
@@ -35,6 +35,35 @@ def parse(content: Mapping[str, Any]) -> Config:
         raise ConfigError(_one_line(error)) from error
 
 
+def parse_section[M: BaseModel](
+    model: type[M], name: str, path: str | Path | None, changes: Sequence[str] = ()
+) -> M:
+    """One section of a configuration, for a single step on the command line.
+
+    Args:
+        model: model of the section.
+        name: its key in the file.
+        path: configuration file, if any.
+        changes: ``key=value`` texts laid over it; dots reach inside, values are YAML.
+    """
+    content = (read_yaml(path).get(name) or {}) if path else {}
+    for change in changes:
+        key, separator, value = change.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"--set '{change}': expected key=value")
+        try:
+            nested = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set '{change}': value is not YAML") from error
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        content = override(content, nested)
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error, model, f"{name}.")) from error
+
+
 def override(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Content with nested ``changes`` laid over it; neither argument is altered."""
     merged = copy.deepcopy(dict(content))
@@ -48,16 +77,18 @@ def override(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     return merged
 
 
-def _one_line(error: ValidationError) -> str:
+def _one_line(
+    error: ValidationError, model: type[BaseModel] = Config, prefix: str = ""
+) -> str:
     """The deepest problem as ``config: key = value: what is wrong``."""
     problems = error.errors(include_url=False)
     # an item that fits no branch of a union is reported once per branch: the branch
     # that got furthest is the one that was meant
     problem = max(problems, key=lambda p: (p["type"] == "extra_forbidden", len(p["loc"])))
     path = _path(problem["loc"])
-    key = ".".join(path) or "(top level)"
+    key = prefix + ".".join(path) or "(top level)"
     if problem["type"] == "extra_forbidden":
-        return f"config: unknown key '{key}'{_suggestion(path)}"
+        return f"config: unknown key '{key}'{_suggestion(path, model)}"
     if problem["type"] == "missing":
         return f"config: key '{key}' is missing"
     value = problem["input"]
@@ -85,9 +116,8 @@ def _is_branch(part: str) -> bool:
     return part.startswith(("literal[", "list[", "constrained-", "function-"))
 
 
-def _suggestion(path: list[str]) -> str:
+def _suggestion(path: list[str], model: type[BaseModel] | None) -> str:
     names: set[str] = set()
-    model: type[BaseModel] | None = Config
     for part in path[:-1]:
         model = _child(model, part)
         if model is None:
@@ -101,8 +131,6 @@ def _suggestion(path: list[str]) -> str:
 def _child(model: type[BaseModel] | None, part: str) -> type[BaseModel] | None:
     if model is None:
         return None
-    from chggen.config import SystemConfig
-
     if model is Config and part not in Config.model_fields:
         return SystemConfig  # the name of a system
     field = model.model_fields.get(part)

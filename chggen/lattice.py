@@ -11,6 +11,8 @@ A cubic lattice has no free parameter: at one volume there are exactly three of 
 and F), and only these repeat. All other lattices differ from each other.
 """
 
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,8 +85,10 @@ def sample_lattices(
 ) -> list[Lattice]:
     """Draw ``n`` lattices of given volumes.
 
-    Bravais types take turns, from a place in ``settings.types`` that the seed decides, so
-    that shares differ by at most one and even out over shards. Lattice ``i`` depends on
+    Bravais types take turns in rounds, each in an order that the seed decides, so that
+    shares differ by at most one and even out over shards, and so do the centrings of a
+    type. (In a fixed order they could fall in step with what a caller alternates, such as
+    the number of formula units.) Lattice ``i`` depends on
     nothing but the seed, the settings, ``i`` and its volume; its shape not even on the
     volume. The first k of n lattices are those of a call for k.
 
@@ -105,12 +109,12 @@ def sample_lattices(
     if not (np.isfinite(sizes) & (sizes > 0)).all():
         raise ValueError("volumes must be positive numbers")
     types = list(dict.fromkeys(settings.types))
-    starts = _child(seed_sequence).generate_state(1 + len(types))
-    plan: list[tuple[Bravais, str]] = []
-    for i in range(n):
-        turn, place = divmod(i + int(starts[0]) % len(types), len(types))
-        centrings = _KINDS[types[place]].centrings
-        plan.append((types[place], centrings[(turn + int(starts[1 + place])) % len(centrings)]))
+    turns = _rounds(types, _child(seed_sequence, 0))
+    centrings = {
+        t: _rounds(list(_KINDS[t].centrings), _child(seed_sequence, 1, list(_KINDS).index(t)))
+        for t in types
+    }
+    plan = [(t, next(centrings[t])) for t in itertools.islice(turns, n)]
     shapes = {
         key: iter(_shapes(*key, plan.count(key), settings, seed_sequence)) for key in set(plan)
     }
@@ -179,6 +183,14 @@ def _child(seed: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
     )
 
 
+def _rounds[T](items: Sequence[T], seed: np.random.SeedSequence) -> Iterator[T]:
+    """Endless rounds over ``items``, each round in a random order."""
+    rng = np.random.default_rng(seed)
+    while True:
+        for i in rng.permutation(len(items)):
+            yield items[i]
+
+
 def _shapes(
     bravais_type: Bravais,
     centring: str,
@@ -193,7 +205,8 @@ def _shapes(
     if dimension == 0:
         return [_unit_cell(cell_of(np.ones(3), np.full(3, 90.0)), centring)] * count
     # one sequence per centring too: every other point of one sequence is not even
-    child = _child(seed, list(_KINDS).index(bravais_type), "PCIF".index(centring))
+    place = list(_KINDS).index(bravais_type), "PCIF".index(centring)
+    child = _child(seed, 2, *place)
     sequence = qmc.Halton(dimension, scramble=True, rng=np.random.default_rng(child))
     for _ in range(_MAX_TRIES):
         for point in sequence.random(max(count, 1)):

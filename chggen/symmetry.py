@@ -27,10 +27,10 @@ Operations = tuple[NDArray[np.int64], Floats]  # rotations [m, 3, 3], translatio
 EXACT: Final = 1e-3
 #: Largest misfit (Å) of a symmetrised atom under an operation: rounding only.
 _ROUNDING: Final = 1e-6
-#: Flattest cell handed to spglib: volume over product of lengths. spglib crashes the
-#: process on NaN and loops long on needles, so what is no crystal never reaches it.
-_FLATTEST: Final = 1e-4
-_LONGEST: Final = 1e4  # Å
+#: Lowest height and longest edge (Å) of a cell handed to spglib, which ends the whole
+#: process on NaN: what is no crystal never reaches it.
+_LOWEST: Final = 0.1
+_LONGEST: Final = 1e4
 _P_MINUS_1: Final = 2  # number of the space group with inversion only
 
 
@@ -87,9 +87,10 @@ def space_group(crystal: Crystal, symprec: float, angle_tolerance: float) -> Spa
 
     Never raises for a bad structure (not finite, flat, atoms on top of each other).
     """
-    dataset = _dataset(crystal, symprec, angle_tolerance)
-    if isinstance(dataset, str):
-        return SpaceGroup(1, "P1", dataset)
+    try:
+        dataset = _dataset(_reduced(crystal)[0], symprec, angle_tolerance)
+    except SymmetrisationError as error:
+        return SpaceGroup(1, "P1", str(error))
     return SpaceGroup(int(dataset.number), str(dataset.international))
 
 
@@ -125,57 +126,119 @@ def symmetrise(
             the atoms, the operations are not a group, or the result does not show them
             at :data:`EXACT`. Happens at tolerances near interatomic distances.
     """
-    dataset = _dataset(crystal, symprec, angle_tolerance)
-    if isinstance(dataset, str):
-        raise SymmetrisationError(dataset)
+    primitive, number = _primitive(crystal, symprec, angle_tolerance)
+    dataset = _dataset(primitive.crystal, symprec, angle_tolerance)
+    if dataset.number != number:
+        raise SymmetrisationError("the primitive cell has another space group")
     operations = dataset.rotations.astype(np.int64), np.asarray(dataset.translations)
-    new_cell, strain = _project_cell(crystal.cell, operations[0])
-    shift = _project_positions(crystal, new_cell, operations)
-    moved = np.linalg.norm(shift @ new_cell, axis=1)
-    ideal = Crystal.of(new_cell, crystal.atomic_numbers, crystal.frac_coords + shift)
+    small, strain = _project_cell(primitive.crystal.cell, operations[0])
+    shift, _ = _project_positions(primitive.crystal, small, operations)
+    ideal = Crystal.of(
+        small, primitive.crystal.atomic_numbers, primitive.crystal.frac_coords + shift
+    )
     exact = _dataset(ideal, EXACT, -1.0)
-    if isinstance(exact, str):
-        raise SymmetrisationError(f"after symmetrisation: {exact}")
     if len(exact.rotations) < len(operations[0]):
         raise SymmetrisationError(
             f"{dataset.international} found, but only {exact.international} after imposing it"
         )
-    result = ideal if cell == "input" else _standard(ideal, primitive=cell == "primitive")
+    shift = primitive.shift + shift[primitive.parent] @ np.linalg.inv(primitive.multiples)
+    shift -= shift.mean(axis=0)
+    large = primitive.multiples @ small
+    moved = np.linalg.norm(shift @ large, axis=1)
+    if cell == "input":
+        ideal = Crystal.of(large, crystal.atomic_numbers, crystal.frac_coords + shift)
+    else:
+        ideal = _standard(ideal, primitive=cell == "primitive")
     return Symmetrised(
-        crystal=result,
+        crystal=ideal,
         number=int(exact.number),
         symbol=str(exact.international),
         displacement_rms=float(np.sqrt(np.mean(moved**2))),
         displacement_max=float(moved.max()),
         strain_max=strain,
-        multiplicity=Fraction(len(result), len(crystal)),
+        multiplicity=Fraction(len(ideal), len(crystal)),
     )
 
 
-def _dataset(
+@dataclass(frozen=True, eq=False)
+class _Primitive:
+    """A crystal made exactly periodic in the smallest cell found, and the way back.
+
+    ``multiples @ crystal.cell`` is the given cell; given atom i went by ``shift[i]``
+    (fractions of the given cell) onto a copy of atom ``parent[i]`` of ``crystal``.
+    """
+
+    crystal: Crystal
+    multiples: Floats
+    parent: NDArray[np.int64]
+    shift: Floats
+
+
+def _primitive(
     crystal: Crystal, symprec: float, angle_tolerance: float
-) -> spglib.SpglibDataset | str:
-    """Dataset of spglib, or why there is none."""
+) -> tuple[_Primitive, int]:
+    """Average over the pure translations found; also the space group number.
+
+    This comes first because a supercell (2×1×1 of a cubic cell) does not map onto itself
+    under all rotations of its crystal, and spglib gives only those under which it does.
+    """
+    crystal, back = _reduced(crystal)
+    dataset = _dataset(crystal, symprec, angle_tolerance)
+    pure = (dataset.rotations == np.eye(3, dtype=int)).all(axis=(1, 2))
+    rotations, translations = dataset.rotations[pure], np.asarray(dataset.translations)[pure]
+    inverse = np.linalg.inv(np.asarray(dataset.primitive_lattice, dtype=np.float64))
+    multiples = np.rint(crystal.cell @ inverse)
+    if round(abs(np.linalg.det(multiples))) != len(rotations):
+        raise SymmetrisationError("the translations found do not fit the primitive cell")
+    shift, permutations = _project_positions(crystal, crystal.cell, (rotations, translations))
+    first, parent = np.unique(permutations.min(axis=0), return_inverse=True)
+    frac = (crystal.frac_coords + shift)[first] @ multiples
+    cell = np.linalg.solve(multiples, crystal.cell)
+    found = Crystal.of(cell, crystal.atomic_numbers[first], frac)
+    if len(found) * len(rotations) != len(crystal):
+        raise SymmetrisationError("the translations found do not form a group on the atoms")
+    shift = shift @ np.linalg.inv(back)
+    return _Primitive(found, back @ multiples, parent, shift), int(dataset.number)
+
+
+def _reduced(crystal: Crystal) -> tuple[Crystal, Floats]:
+    """The crystal in its Niggli cell, and the integers that lead back.
+
+    In skewed cells spglib finds wrong translations once the atoms are disordered, so it
+    only ever sees reduced ones; the verdict then is the same in every cell.
+    """
     if not len(crystal):
-        return "no atoms"
+        raise SymmetrisationError("no atoms")
     if not crystal.is_finite:
-        return "cell or coordinates are not finite"
-    lengths = np.linalg.norm(crystal.cell, axis=1)
-    if lengths.max() > _LONGEST or crystal.volume < _FLATTEST * float(lengths.prod()):
-        return "cell is flat or too long"
+        raise SymmetrisationError("cell or coordinates are not finite")
+    faces = np.linalg.norm(np.cross(crystal.cell, np.roll(crystal.cell, 1, axis=0)), axis=1)
+    longest = np.linalg.norm(crystal.cell, axis=1).max()
+    if longest > _LONGEST or crystal.volume < _LOWEST * faces.max():
+        raise SymmetrisationError("cell is flat or too long")
+    cell = spglib.niggli_reduce(crystal.cell)
+    if cell is None:
+        raise SymmetrisationError("the cell cannot be reduced")
+    back = np.rint(crystal.cell @ np.linalg.inv(cell))
+    # spglib loses digits on large coordinates
+    frac = (crystal.frac_coords - np.floor(crystal.frac_coords)) @ back
+    return Crystal.of(np.linalg.solve(back, crystal.cell), crystal.atomic_numbers, frac), back
+
+
+def _dataset(crystal: Crystal, symprec: float, angle_tolerance: float) -> spglib.SpglibDataset:
+    """Dataset of spglib for a reduced crystal; raises if it has no verdict."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # its error handling changes
             dataset = spglib.get_symmetry_dataset(_cell(crystal), symprec, angle_tolerance)
     except spglib.SpglibError as error:
-        return f"spglib: {error}"
+        raise SymmetrisationError(f"spglib: {error}") from error
     if dataset is None:
-        return f"spglib has no verdict at symprec {symprec:g} Å"
+        raise SymmetrisationError(f"spglib has no verdict at symprec {symprec:g} Å")
     return dataset
 
 
 def _cell(crystal: Crystal) -> Any:
-    """The triple that spglib takes, coordinates wrapped: it loses digits on large ones."""
+    """The triple that spglib takes."""
     frac = crystal.frac_coords - np.floor(crystal.frac_coords)
     return crystal.cell, frac, crystal.atomic_numbers
 
@@ -197,8 +260,14 @@ def _project_cell(cell: Floats, rotations: NDArray[np.int64]) -> tuple[Floats, f
     return cell @ (axes * stretches) @ axes.T, float(np.abs(stretches - 1.0).max())
 
 
-def _project_positions(crystal: Crystal, cell: Floats, operations: Operations) -> Floats:
-    """Fractional displacements [n, 3] that make the coordinates invariant."""
+def _project_positions(
+    crystal: Crystal, cell: Floats, operations: Operations
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Fractional displacements [n, 3] that make the coordinates invariant.
+
+    Distances are measured in ``cell``. Also returned: where each operation takes each
+    atom, [m, n].
+    """
     wrap = _Wrap(cell)
     frac, z = crystal.frac_coords, crystal.atomic_numbers
     foreign = z[:, None] != z[None]
@@ -221,7 +290,7 @@ def _project_positions(crystal: Crystal, cell: Floats, operations: Operations) -
         misfit = wrap(ideal @ rotation.T + translation - ideal[sigma])
         if np.linalg.norm(misfit @ cell, axis=1).max() > _ROUNDING:
             raise SymmetrisationError("the operations found do not form a group on the atoms")
-    return shift - shift.mean(axis=0)
+    return shift, np.array(permutations)
 
 
 class _Wrap:

@@ -97,6 +97,24 @@ def test_types_have_equal_shares(n, number):
     assert max(shares) - min(shares) <= 1
 
 
+@given(st.integers(1, 8), st.integers(0, 2**32))
+@settings(max_examples=30, deadline=None)
+def test_centrings_have_equal_shares(rounds, number):
+    config = LatticeConfig(types=["orthorhombic", "cubic"])
+    lattices = sample_lattices(24 * rounds, 50.0, config, seed(number))
+    counts = Counter((x.bravais_type, x.centring) for x in lattices)
+    assert {counts["cubic", c] for c in "PIF"} == {4 * rounds}
+    assert {counts["orthorhombic", c] for c in "PCIF"} == {3 * rounds}
+
+
+def test_types_and_centrings_do_not_fall_in_step_with_alternating_cells():
+    # a caller that alternates formula units must see every Bravais lattice with each
+    lattices = sample_lattices(400, 50.0, DEFAULT, seed())
+    for first in range(2):
+        drawn = {(x.bravais_type, x.centring) for x in lattices[first::2]}
+        assert drawn == set(HOLOHEDRY)
+
+
 def test_single_lattices_of_many_seeds_are_not_all_of_one_type():
     drawn = {sample_lattices(1, 50.0, DEFAULT, seed(i))[0].bravais_type for i in range(60)}
     assert drawn == set(BRAVAIS_TYPES)
@@ -105,6 +123,7 @@ def test_single_lattices_of_many_seeds_are_not_all_of_one_type():
 def test_no_two_lattices_alike_but_cubic_ones():
     lattices = sample_lattices(140, 50.0, DEFAULT, seed())
     shapes = [shape(x.cell) for x in lattices if x.bravais_type != "cubic"]
+    # the first round has P, I and F once each
     shapes += [shape(x.cell) for x in lattices if x.bravais_type == "cubic"][:3]
     for i, first in enumerate(shapes):
         for second in shapes[i + 1 :]:
@@ -131,8 +150,7 @@ def test_a_seed_gives_the_same_lattices_whatever_it_was_used_for_before():
 
 def test_seeds_differ():
     first, second = (
-        sample_lattices(5, 50.0, LatticeConfig(types=["triclinic"]), s)
-        for s in seed().spawn(2)
+        sample_lattices(5, 50.0, LatticeConfig(types=["triclinic"]), s) for s in seed().spawn(2)
     )
     for a in first:
         for b in second:

@@ -1,5 +1,7 @@
 """Symmetry verdicts and symmetrisation: behaviour on distorted prototypes."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -138,7 +140,7 @@ def test_standard_cells(system: str) -> None:
     same = symmetrise(crystal, 0.3, 5.0)
     for cell in ("primitive", "conventional"):
         result = symmetrise(crystal, 0.3, 5.0, cell)
-        assert result.multiplicity == len(result.crystal) / len(crystal)
+        assert result.multiplicity == Fraction(len(result.crystal), len(crystal))
         assert result.crystal.volume_per_atom == pytest.approx(same.crystal.volume_per_atom)
         assert space_group(result.crystal, EXACT, -1.0).number == same.number
         assert result.displacement_rms == same.displacement_rms
@@ -185,9 +187,9 @@ def test_tolerance_of_an_interatomic_distance_is_an_error_or_exact() -> None:
     rng = np.random.default_rng(0)
     verdicts = set()
     for _ in range(30):
-        crystal = Crystal.of(np.eye(3) * 6, [14] * 8, rng.random((8, 3)))
+        crystal = Crystal.of(np.eye(3) * 6, [14] * 6, rng.random((6, 3)))
         try:
-            result = symmetrise(crystal, 2.0, 30.0)
+            result = symmetrise(crystal, 1.5, 30.0)
         except SymmetrisationError as error:
             verdicts.add(type(error))
             continue

@@ -1,0 +1,58 @@
+# make demo   environment, the demo campaign, where to look
+# make test   environment, all tests
+# make lint   ruff, mypy, snakefmt, snakemake --lint
+# make bench  the measurements behind the claims about speed
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.chggen-env
+CORES ?= all
+
+# the first interpreter that is new enough
+PYTHON := $(shell for p in python3.13 python3.12 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: help env demo test lint bench train clean
+
+help:
+	@sed -n '1,4s/^# //p' Makefile
+
+env: $(STAMP)
+
+$(STAMP): envs/constraints.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "chggen: Python 3.12 or newer is needed"; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version); torch brings its CUDA libraries (5 GB)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint envs/constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint envs/constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: env
+	@started=$$(date +%s); \
+	$(BIN)/snakemake --profile profiles/local --cores $(CORES) \
+	&& echo "demo: done in $$(( ($$(date +%s) - started) / 60 )) min. Look at" \
+	&& ls results/*/report.html \
+	&& echo "and at the table: $(BIN)/chggen show results/Zn-P-S/screened.parquet --sort decomposition_energy"
+
+test: env
+	$(BIN)/python -m pytest
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check --quiet Snakefile rules
+	$(BIN)/snakemake --lint
+
+bench: env
+	$(BIN)/python benchmarks/relax.py --json
+
+# DATA and VALIDATION are CSV files with a cif column (mp_20, mpts_52); without DATA the
+# structures come from the Materials Project with the key in MP_API_KEY
+train: env
+	$(BIN)/chggen train $(if $(DATA),--data $(DATA)) $(if $(VALIDATION),--validation $(VALIDATION)) \
+		$(if $(OUTPUT),--output $(OUTPUT))
+
+clean:
+	rm -rf results/* .snakemake

@@ -1,0 +1,26 @@
+# CHGGen campaign: composition -> lattices -> generate -> relax -> refine -> inpaint
+# -> relax again -> screen -> submit -> report. What each rule does is in chggen/stages/.
+from snakemake.utils import min_version
+
+min_version("9.12")
+
+
+include: "rules/common.smk"
+include: "rules/generate.smk"
+include: "rules/relax.smk"
+include: "rules/refine.smk"
+include: "rules/inpaint.smk"
+include: "rules/screen.smk"
+include: "rules/submit.smk"
+include: "rules/report.smk"
+include: "rules/train.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        CAMPAIGN.targets(),

@@ -1,0 +1,1 @@
+"""What a campaign's tables say: outcomes of every attempt, and rates with intervals."""

@@ -1,0 +1,175 @@
+"""Every attempted structure of a system as one row, from all its tables.
+
+The tables of a campaign follow the stages; a report asks about structures. Here each
+attempt (a generated structure, or one inpainting draw) gets one row that says how far it
+came and why it ended, so that every count has its full denominator.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow as pa
+
+from chggen import tables
+from chggen.errors import Status, TableError
+
+#: The two ways to a structure, in the order of every page and table.
+ROUTES: Final = ("unconditional", "inpainting")
+#: Columns that tell one attempt of a system from all others.
+KEY: Final = ["composition", "route", "seed", "index", "draw"]
+#: What the columns of an attempt come from, under the names they get here.
+_SAMPLED: Final = {
+    "status": "sample_status", "reason": "sample_reason", "score_calls": "score_calls",
+}
+_RELAXED: Final = {
+    "status": "relax_status",
+    "reason": "relax_reason",
+    "energy_per_atom": "energy_per_atom",
+    "delta_energy_per_atom": "delta_energy_per_atom",
+    "rmsd": "rmsd",
+    "steps": "steps",
+    "converged": "converged",
+    "wall_time": "wall_time",
+}
+_SCREENED: Final = {
+    "id": "id",
+    "status": "screen_status",
+    "reason": "screen_reason",
+    **{
+        name: name
+        for name in (
+            "n_atoms", "min_distance", "volume_per_atom", "space_group_number",
+            "space_group_symbol", "space_group_numbers", "host_space_group_number",
+            "symmetric",
+            "formation_energy_per_atom", "decomposition_energy", "decomposition_products",
+            "below_threshold", "duplicate_of", "known_phase", "selected", "rank",
+        )
+    },
+}
+#: Types that keep null apart from NaN and False.
+_NULLABLE: Final = {
+    pa.bool_(): pd.BooleanDtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.string(): pd.StringDtype(),
+}
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of everything that was tried in a system.
+
+    Args:
+        attempts: one row per attempted structure. ``KEY``; ``stage`` and ``status``
+            where it ended, with ``reason``; the booleans ``sampled``, ``relaxed``,
+            ``converged``, ``symmetric``, ``below_threshold``, ``breaks_hull``,
+            ``unique``, ``new`` and ``selected`` (each of the last three among those
+            below the threshold); the measured columns of the tables (units as there).
+        frameworks: one row per generated structure: ``KEY``, ``status``, ``reason`` and
+            ``space_group_number`` of its framework.
+        compositions: in the order of the tables.
+    """
+
+    attempts: pd.DataFrame
+    frameworks: pd.DataFrame
+    compositions: list[str]
+
+
+def read_outcomes(
+    paths: Mapping[str, Sequence[str | Path]], screened: str | Path
+) -> Outcomes:
+    """Outcomes of a system.
+
+    Args:
+        paths: tables ``generated``, ``relaxed``, ``refined``, ``inpainted`` and
+            ``rerelaxed``, any number of shards each.
+        screened: the table ``screened`` of the system.
+
+    Raises:
+        TableError: a table is unreadable, or has lost or doubled rows on the way.
+    """
+    generated = _frame(paths, "generated", _SAMPLED)
+    inpainted = _frame(paths, "inpainted", _SAMPLED)
+    # such a row says that there was no framework to draw into: nothing was attempted
+    drawn = inpainted[inpainted["sample_status"] != Status.PARENT_FAILED]
+    attempts = pd.concat([generated, drawn], ignore_index=True)
+    relaxed = [_frame(paths, name, _RELAXED) for name in ("relaxed", "rerelaxed")]
+    attempts = _join(attempts, pd.concat(relaxed, ignore_index=True), "relaxed")
+    attempts = _join(attempts, _read([screened], "screened", _SCREENED), "screened")
+    frameworks = _frame(
+        paths,
+        "refined",
+        {k: k for k in ("status", "reason", "space_group_number")},
+    )
+    if len(frameworks) != len(generated):
+        raise TableError(
+            f"refined tables hold {len(frameworks)} rows for {len(generated)} generated ones"
+        )
+    return Outcomes(_verdicts(attempts), frameworks, list(dict.fromkeys(generated["composition"])))
+
+
+def _frame(
+    paths: Mapping[str, Sequence[str | Path]], name: str, columns: Mapping[str, str]
+) -> pd.DataFrame:
+    return _read(paths.get(name, ()), name, columns)
+
+
+def _read(
+    paths: Sequence[str | Path], name: str, columns: Mapping[str, str]
+) -> pd.DataFrame:
+    """Chosen columns of all shards; structures stay on disk, a campaign has many."""
+    wanted = [*KEY, *columns]
+    parts = [tables.read_table(path, name).select(wanted) for path in paths]
+    table = pa.concat_tables(parts) if parts else tables.from_rows(name, []).select(wanted)
+    frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
+    return frame.rename(columns=dict(columns))
+
+
+def _join(attempts: pd.DataFrame, more: pd.DataFrame, name: str) -> pd.DataFrame:
+    try:
+        joined = attempts.merge(more, on=KEY, how="left", validate="one_to_one", indicator=True)
+    except pd.errors.MergeError as error:
+        raise TableError(f"table '{name}': two rows for one structure") from error
+    lost = joined[joined["_merge"] != "both"]
+    if len(lost):
+        first = "/".join(str(v) for v in lost.iloc[0][KEY])
+        raise TableError(f"table '{name}': no row for {len(lost)} structures (first: {first})")
+    return joined.drop(columns="_merge")
+
+
+def _verdicts(attempts: pd.DataFrame) -> pd.DataFrame:
+    """The booleans of every count, and where each attempt ended."""
+    out = attempts.copy()
+    sampled = out["sample_status"] == Status.OK
+    done = out["relax_status"].isin([Status.OK, Status.NOT_CONVERGED])
+    relaxed = sampled & done & out["energy_per_atom"].notna()
+    ed = out["decomposition_energy"]
+    flags: dict[str, Any] = {
+        "sampled": sampled,
+        "relaxed": relaxed,
+        "converged": relaxed & out["converged"].fillna(value=False),
+        "rmsd_defined": relaxed & out["rmsd"].notna(),
+        "symmetric": relaxed & out["symmetric"].fillna(value=False),
+        "below_threshold": relaxed & out["below_threshold"].fillna(value=False),
+        "breaks_hull": relaxed & (ed < 0).fillna(value=False),
+        "selected": relaxed & out["selected"].fillna(value=False),
+    }
+    flags["unique"] = flags["below_threshold"] & out["duplicate_of"].isna()
+    flags["new"] = flags["unique"] & out["known_phase"].isna()
+    out = out.assign(**{name: flag.astype(bool) for name, flag in flags.items()})
+    # the first stage that failed has the last word; a screen may still refuse what
+    # relaxed, but what it merely carries on says nothing new
+    refused = ~out["screen_status"].isin([Status.OK, Status.PARENT_FAILED, Status.NOT_CONVERGED])
+    screening = sampled & done & refused
+    sampler = out["route"].map({"unconditional": "generate", "inpainting": "inpaint"})
+    out["stage"] = "relax"
+    for column, source in (("status", "status"), ("reason", "reason")):
+        out[column] = out[f"relax_{source}"]
+        out.loc[screening, column] = out[f"screen_{source}"]
+        out.loc[~sampled, column] = out[f"sample_{source}"]
+    out.loc[screening, "stage"] = "screen"
+    out.loc[~sampled, "stage"] = sampler
+    return out

@@ -1,0 +1,101 @@
+"""Numbers, formulas and symbols as a chemist writes them."""
+
+import math
+import re
+from typing import Final
+
+from markupsafe import Markup, escape
+
+_MINUS: Final = "\N{MINUS SIGN}"
+_DIGITS: Final = re.compile(r"(\d+)")
+_FORMULA: Final = re.compile(r"\b(?:[A-Z][a-z]?\d*|\((?:[A-Z][a-z]?\d*)+\)\d*){1,}\b\d*")
+_SUBSCRIPT: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_NONE: Final = "–"
+
+
+def missing(value: object) -> bool:
+    """True for None, NaN and pandas' NA."""
+    if value is None:
+        return True
+    if isinstance(value, float):
+        return math.isnan(value)
+    return str(value) == "<NA>"
+
+
+def number(value: float | None, digits: int = 2, *, signed: bool = False) -> str:
+    """A number with a true minus sign; a dash if there is none."""
+    if value is None or missing(value):
+        return _NONE
+    text = f"{float(value):+.{digits}f}" if signed else f"{float(value):.{digits}f}"
+    if float(text) == 0:
+        text = f"{0:.{digits}f}"  # never −0.00
+    return text.replace("-", _MINUS)
+
+
+def significant(value: float | None) -> str:
+    """A measured number with about three significant digits."""
+    if value is None or missing(value):
+        return _NONE
+    size = abs(float(value))
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 3  # noqa: PLR2004
+    return number(value, digits)
+
+
+def milli(value: float | None, digits: int = 0) -> str:
+    """EV as meV."""
+    return _NONE if value is None or missing(value) else number(1000.0 * float(value), digits)
+
+
+def count(value: int) -> str:
+    """An integer with thin spaces between thousands."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def percent(value: float | None) -> str:
+    """A rate as per cent, without false precision."""
+    if value is None or missing(value):
+        return _NONE
+    share = 100.0 * float(value)
+    return f"{share:.1f} %" if 0 < share < 10 or 90 < share < 100 else f"{share:.0f} %"  # noqa: PLR2004
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Ends of an interval of a rate, in per cent."""
+    if low is None or high is None or missing(low) or missing(high):
+        return _NONE
+    ends = [100.0 * float(low), 100.0 * float(high)]
+    digits = 1 if ends[1] < 10 else 0  # noqa: PLR2004
+    return f"{ends[0]:.{digits}f}\N{EN DASH}{ends[1]:.{digits}f} %"
+
+
+def plural(n: int, one: str, many: str = "") -> str:
+    """``1 structure``, ``2 structures``."""
+    return f"{count(n)} {one if n == 1 else many or one + 's'}"
+
+
+def formula(text: object) -> Markup:
+    """A formula with subscripts."""
+    return Markup(_DIGITS.sub(r"<sub>\1</sub>", str(escape(text))))  # noqa: S704 - escaped
+
+
+def plain_formula(text: str) -> str:
+    """A formula with Unicode subscripts, where there is no markup (drawings)."""
+    return text.translate(_SUBSCRIPT)
+
+
+def products(text: object) -> Markup:
+    """Formulas inside running text with subscripts, other digits left alone."""
+    return Markup(  # noqa: S704 - escaped before anything is added
+        _FORMULA.sub(lambda m: _DIGITS.sub(r"<sub>\1</sub>", m[0]), str(escape(text)))
+    )
+
+
+def space_group(symbol: object) -> Markup:
+    """A Hermann-Mauguin symbol: letters in italics, bars over, screws under."""
+    if missing(symbol) or not symbol:
+        return Markup("–")
+    out = str(escape(symbol))
+    out = re.sub(r"-(\d)", r'<span class="bar">\1</span>', out)
+    out = re.sub(r"_(\d)", r"<sub>\1</sub>", out)
+    out = re.sub(r"(?<![<\w])([A-Za-z])(?=[^>]*(?:<|$))", r"<i>\1</i>", out, count=1)
+    return Markup(f'<span class="sg">{out}</span>')  # noqa: S704 - escaped

@@ -1,0 +1,129 @@
+"""``inpaint``: guests back into the frameworks."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chggen import composition as comp
+from chggen import progress as bars
+from chggen import provenance, tables
+from chggen.campaign import row_seeds, seed_sequence
+from chggen.config import InpaintConfig
+from chggen.crystal import Crystal, row_id
+from chggen.diffusion.checkpoint import load_network
+from chggen.diffusion.generation import Task, sample
+from chggen.diffusion.sampler import make_sampler
+from chggen.errors import Status
+from chggen.stages.generate import sampled_columns
+from chggen.stages.relax import descend
+
+
+def inpaint(
+    source: str | Path,
+    output: str | Path,
+    settings: InpaintConfig,
+    campaign_seed: int,
+    progress: bars.Progress = bars.silent,
+) -> None:
+    """Draw guests into every framework; writes ``inpainted``.
+
+    A framework gives ``settings.draws`` rows; a row without a framework gives one row
+    that says so.
+
+    Args:
+        source: table ``refined``.
+        output: table to write.
+        settings: section ``inpaint`` of the config.
+        campaign_seed: seed of the campaign.
+        progress: called with (structures done, structures in all).
+    """
+    frameworks = tables.read(source, "refined")
+    network, card = load_network(settings.checkpoint)
+    tasks, parents, draws = [], [], []
+    for row in frameworks:
+        if row["status"] != Status.OK:
+            continue
+        place = (row["composition"], row["seed"])
+        stream = seed_sequence(campaign_seed, *place, f"inpaint/{row['index']}")
+        for draw, seed in enumerate(row_seeds(stream, settings.draws)):
+            tasks.append(task(row, seed))
+            parents.append(row)
+            draws.append(draw)
+    sampler = make_sampler(settings.sampler, settings.resampling)
+    sampled = sample(tasks, network, sampler, settings.batch_atoms, progress)
+    out: dict[str, list[tables.Row]] = {}
+    for parent, draw, drawn, result in zip(parents, draws, tasks, sampled, strict=True):
+        row = _lineage(parent, draw, drawn.seed, settings, card["hash"])
+        row |= sampled_columns(result) | {
+            "score_calls": result.score_calls,
+            "formula_units": parent["formula_units"],
+            "guest_mask": drawn.guest.tolist(),
+            "host_space_group_number": parent["space_group_number"],
+        }
+        if result.crystal is not None:
+            row["host_displacement_max"] = _moved(drawn, result.crystal)
+        out.setdefault(parent["id"], []).append(row)
+    rows = [
+        row
+        for framework in frameworks
+        for row in out.get(framework["id"], [])
+        or [_lineage(framework, 0, framework["random_seed"], settings, card["hash"])]
+    ]
+    header = provenance.header(
+        "inpaint",
+        settings.model_dump(mode="json"),
+        {Path(source).name: provenance.file_digest(source), "checkpoint": card["hash"]},
+        campaign_seed=campaign_seed,
+    )
+    tables.write(output, "inpainted", rows, header)
+
+
+def task(framework: Mapping[str, Any], seed: int) -> Task:
+    """Hosts of a framework, with its guests (anywhere) behind them."""
+    host = Crystal.from_row(framework)
+    guests = guest_numbers(framework)
+    crystal = Crystal.of(
+        host.cell,
+        np.concatenate([host.atomic_numbers, guests]),
+        np.concatenate([host.frac_coords, np.zeros((len(guests), 3))]),
+    )
+    return Task(crystal, np.arange(len(crystal)) >= len(host), seed)
+
+
+def guest_numbers(framework: Mapping[str, Any]) -> NDArray[np.int64]:
+    """Atomic numbers of the guests that belong in a framework's cell."""
+    unit = comp.parse_formula(framework["composition"])
+    return np.array(
+        [
+            comp.ATOMIC_NUMBERS[guest]
+            for guest in framework["guests"]
+            for _ in range(unit[guest] * framework["formula_units"])
+        ],
+        dtype=np.int64,
+    )
+
+
+def _moved(drawn: Task, crystal: Crystal) -> float:
+    """Largest distance of a host from its site, after the common translation, Å."""
+    hosts = ~drawn.guest
+    delta = crystal.frac_coords[hosts] - drawn.crystal.frac_coords[hosts]
+    delta -= np.round(delta)
+    moved = delta @ drawn.crystal.cell
+    return float(np.linalg.norm(moved - moved.mean(axis=0), axis=1).max())
+
+
+def _lineage(
+    parent: Mapping[str, Any], draw: int, seed: int, settings: InpaintConfig, checkpoint: str
+) -> tables.Row:
+    return descend(parent) | {
+        "id": row_id("inpainted", parent["id"], draw, seed, checkpoint, settings.sampler),
+        "route": "inpainting",
+        "draw": draw,
+        "random_seed": seed,
+        "generator": "diffusion",
+        "sampler": settings.sampler,
+        "checkpoint": checkpoint,
+    }

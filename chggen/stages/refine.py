@@ -1,0 +1,89 @@
+"""``refine``: relaxed structures to symmetrised frameworks without guests."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from chggen import composition as comp
+from chggen import progress as bars
+from chggen import provenance, tables
+from chggen.config import RefineConfig
+from chggen.crystal import Crystal, has_structure, row_id
+from chggen.errors import Status
+from chggen.framework import Framework, choose_guests
+from chggen.framework import refine as refine_crystal
+from chggen.stages.relax import descend
+
+
+def refine(
+    source: str | Path,
+    output: str | Path,
+    guests: str | Sequence[str],
+    settings: RefineConfig,
+    progress: bars.Progress = bars.silent,
+) -> None:
+    """Take the guests out of every relaxed structure and symmetrise the rest.
+
+    Structures that only ran out of steps are used as well: the ladder's tolerances are
+    far above what a further step would change.
+
+    Args:
+        source: table ``relaxed``.
+        output: table ``refined`` to write.
+        guests: elements, or ``auto`` for the broadest coordination in this table.
+        settings: section ``refine`` of the config.
+        progress: called with (structures done, structures in all).
+    """
+    rows = tables.read(source, "relaxed")
+    usable = [r for r in rows if usable_parent(r)]
+    chosen = list(guests) if not isinstance(guests, str) else _broadest(usable)
+    out = []
+    for number, row in enumerate(rows, 1):
+        result = (
+            refine_crystal(Crystal.from_row(row), chosen, settings) if usable_parent(row) else None
+        )
+        out.append(_row(row, result, chosen, "auto" if guests == "auto" else "config"))
+        progress(number, len(rows))
+    header = provenance.header(
+        "refine",
+        settings.model_dump(mode="json"),
+        {Path(source).name: provenance.file_digest(source)},
+        guests=chosen,
+    )
+    tables.write(output, "refined", out, header)
+
+
+def usable_parent(row: Mapping[str, Any]) -> bool:
+    """True for relaxed structures, also those that only ran out of steps."""
+    return row["status"] in {Status.OK, Status.NOT_CONVERGED} and has_structure(row)
+
+
+def _broadest(rows: list[tables.Row]) -> list[str]:
+    if not rows:
+        return []
+    elements = comp.parse_formula(rows[0]["composition"])
+    return [choose_guests([Crystal.from_row(r) for r in rows], elements)]
+
+
+def _row(
+    parent: Mapping[str, Any], result: Framework | None, guests: list[str], choice: str
+) -> tables.Row:
+    row = descend(parent) | {"guests": guests, "guest_choice": choice}
+    if result is not None:
+        row |= {
+            "status": result.status,
+            "reason": result.reason,
+            "n_atoms": 0,
+            "n_guests": result.n_guests,
+            **{
+                key: getattr(result, key)
+                for key in (
+                    "formula_units", "ladder_step", "symprec", "angle_tolerance",
+                    "space_group_number", "space_group_symbol", "displacement_rms",
+                    "displacement_max", "strain_max", "host_cell",
+                )
+            },
+        }
+        if result.crystal is not None:
+            row |= result.crystal.columns()
+    return row | {"id": row_id("refined", parent["id"], *guests)}

@@ -1,0 +1,92 @@
+"""``relax`` (and ``rerelax``): raw structures to local minima of a potential."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from chggen import progress as bars
+from chggen import provenance, tables
+from chggen.config import RelaxConfig
+from chggen.crystal import Crystal, has_structure, row_id
+from chggen.errors import Status
+from chggen.potential import load_potential
+from chggen.relaxation import Relaxation
+from chggen.relaxation import relax as relax_crystals
+
+#: Which table each source becomes.
+OUTPUTS = {"generated": "relaxed", "inpainted": "rerelaxed"}
+#: Columns that a row keeps from the row it comes from.
+LINEAGE = ("system", "composition", "route", "seed", "index", "draw", "random_seed")
+
+
+def relax(
+    source: str | Path,
+    output: str | Path,
+    settings: RelaxConfig,
+    progress: bars.Progress = bars.silent,
+) -> None:
+    """Relax every structure of a table; writes ``relaxed`` or ``rerelaxed``.
+
+    Args:
+        source: table ``generated`` or ``inpainted``.
+        output: table to write.
+        settings: section ``relax`` of the config.
+        progress: called with (structures done, structures in all).
+    """
+    name = tables.table_name(source)
+    rows = tables.read(source, name)
+    good = [i for i, row in enumerate(rows) if row["status"] == Status.OK and has_structure(row)]
+    model = load_potential(settings.potential)
+    relaxed = relax_crystals(
+        [Crystal.from_row(rows[i]) for i in good], settings, model=model, progress=progress
+    )
+    results = dict(zip(good, relaxed, strict=True))
+    contract = {
+        "potential": settings.potential,
+        "potential_hash": model.hash,
+        "functional": model.contract.functional,
+        "corrections": model.contract.corrections,
+    }
+    out = [_row(row, results.get(i), contract) for i, row in enumerate(rows)]
+    header = provenance.header(
+        "relax",
+        settings.model_dump(mode="json"),
+        {Path(source).name: provenance.file_digest(source)},
+        **contract,
+    )
+    tables.write(output, OUTPUTS[name], out, header)
+
+
+def descend(row: Mapping[str, Any]) -> tables.Row:
+    """Start of a row that is made from ``row``: its lineage, with a failure passed on."""
+    start: tables.Row = {key: row[key] for key in LINEAGE} | {"parent_id": row["id"]}
+    if row["status"] != Status.OK:
+        reason = f"parent: {row['status']}"
+        start |= {"status": Status.PARENT_FAILED, "reason": reason, "n_atoms": 0}
+    return start
+
+
+def _row(
+    parent: Mapping[str, Any], result: Relaxation | None, contract: Mapping[str, str]
+) -> tables.Row:
+    row = descend(parent)
+    if result is not None:
+        row |= {
+            "status": result.status,
+            "reason": result.reason,
+            "formula_units": parent["formula_units"],
+            "n_atoms": 0,
+            **{
+                key: getattr(result, key)
+                for key in (
+                    "energy_per_atom", "energy_per_atom_initial", "delta_energy_per_atom",
+                    "rmsd", "fmax", "smax", "steps", "converged", "stop_reason", "wall_time",
+                    "volume_per_atom", "min_distance",
+                )
+            },
+        }
+        if result.crystal is not None:
+            row |= result.crystal.columns()
+        if result.energy_per_atom is not None:
+            row |= contract
+    return row | {"id": row_id("relaxed", parent["id"], contract["potential_hash"])}

@@ -1,0 +1,20 @@
+# The checked configuration. Without --configfile (or with one that names no systems)
+# this is the demo, config/config.yaml.
+import sys
+
+from chggen.campaign import Campaign
+from chggen.errors import ChggenError
+
+try:
+    CAMPAIGN = Campaign.load(config, default=workflow.source_path("../config/config.yaml"))
+except ChggenError as error:
+    sys.exit(f"chggen: {error}")
+
+RESULTS = CAMPAIGN.results
+SHARD = f"{RESULTS}/{{system}}/{{composition}}/{{seed}}"
+
+
+wildcard_constraints:
+    system="[A-Za-z0-9][A-Za-z0-9_.-]*",
+    composition="[A-Za-z0-9]+",
+    seed=r"\d+",

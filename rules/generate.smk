@@ -1,0 +1,18 @@
+rule generate:
+    input:
+        checkpoint=CAMPAIGN.checkpoint("generate"),
+    output:
+        table=f"{SHARD}/generated.parquet",
+    log:
+        f"{RESULTS}/logs/{{system}}/{{composition}}/{{seed}}/generate.log",
+    params:
+        given=lambda wildcards: CAMPAIGN.settings("generate", wildcards.system),
+        code=CAMPAIGN.code("generate"),
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    conda:
+        "../envs/chggen.yaml"
+    script:
+        "../scripts/generate.py"

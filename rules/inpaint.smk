@@ -1,0 +1,19 @@
+rule inpaint:
+    input:
+        table=f"{SHARD}/refined.parquet",
+        checkpoint=CAMPAIGN.checkpoint("inpaint"),
+    output:
+        table=f"{SHARD}/inpainted.parquet",
+    log:
+        f"{RESULTS}/logs/{{system}}/{{composition}}/{{seed}}/inpaint.log",
+    params:
+        given=lambda wildcards: CAMPAIGN.settings("inpaint", wildcards.system),
+        code=CAMPAIGN.code("inpaint"),
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+    conda:
+        "../envs/chggen.yaml"
+    script:
+        "../scripts/inpaint.py"

@@ -1,0 +1,18 @@
+rule refine:
+    input:
+        table=f"{SHARD}/relaxed.parquet",
+    output:
+        table=f"{SHARD}/refined.parquet",
+    log:
+        f"{RESULTS}/logs/{{system}}/{{composition}}/{{seed}}/refine.log",
+    params:
+        given=lambda wildcards: CAMPAIGN.settings("refine", wildcards.system),
+        code=CAMPAIGN.code("refine"),
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    conda:
+        "../envs/chggen.yaml"
+    script:
+        "../scripts/refine.py"

@@ -1,0 +1,20 @@
+rule screen:
+    input:
+        relaxed=lambda wildcards: CAMPAIGN.tables(wildcards.system, "relaxed"),
+        refined=lambda wildcards: CAMPAIGN.tables(wildcards.system, "refined"),
+        rerelaxed=lambda wildcards: CAMPAIGN.tables(wildcards.system, "rerelaxed"),
+    output:
+        table=f"{RESULTS}/{{system}}/screened.parquet",
+    log:
+        f"{RESULTS}/logs/{{system}}/screen.log",
+    params:
+        given=lambda wildcards: CAMPAIGN.settings("screen", wildcards.system),
+        code=CAMPAIGN.code("screen"),
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+    conda:
+        "../envs/chggen.yaml"
+    script:
+        "../scripts/screen.py"

@@ -1,0 +1,18 @@
+# Not part of a campaign: ask for it by name (snakemake train).
+rule train:
+    output:
+        checkpoint=f"{CAMPAIGN.config.train.output}/score.safetensors",
+        card=f"{CAMPAIGN.config.train.output}/score.json",
+    log:
+        f"{CAMPAIGN.config.train.output}/train.log",
+    params:
+        given=CAMPAIGN.training(),
+        code=CAMPAIGN.code("train"),
+    threads: workflow.cores or 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 12000 * attempt,
+        runtime=2880,
+    conda:
+        "../envs/chggen.yaml"
+    script:
+        "../scripts/train.py"

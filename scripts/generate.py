@@ -1,0 +1,20 @@
+"""Rule ``generate``: see chggen.stages.generate."""
+
+from snakemake.script import snakemake
+
+from chggen.campaign import Shard
+from chggen.config import GenerateConfig
+from chggen.job import job
+from chggen.stages.generate import generate
+
+wildcards, given = snakemake.wildcards, snakemake.params.given
+shard = Shard(wildcards.system, wildcards.composition, int(wildcards.seed))
+with job(f"generate {shard.folder}", snakemake.log[0], snakemake.threads) as progress:
+    generate(
+        snakemake.output.table,
+        shard,
+        given["cells"],
+        GenerateConfig(**given["settings"]),
+        given["campaign_seed"],
+        progress,
+    )

@@ -1,0 +1,17 @@
+"""Rule ``inpaint``: see chggen.stages.inpaint."""
+
+from snakemake.script import snakemake
+
+from chggen.config import InpaintConfig
+from chggen.job import job
+from chggen.stages.inpaint import inpaint
+
+given = snakemake.params.given
+with job(f"inpaint {'/'.join(snakemake.wildcards)}", snakemake.log[0], snakemake.threads) as progress:
+    inpaint(
+        snakemake.input.table,
+        snakemake.output.table,
+        InpaintConfig(**given["settings"]),
+        given["campaign_seed"],
+        progress,
+    )

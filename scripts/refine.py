@@ -1,0 +1,17 @@
+"""Rule ``refine``: see chggen.stages.refine."""
+
+from snakemake.script import snakemake
+
+from chggen.config import RefineConfig
+from chggen.job import job
+from chggen.stages.refine import refine
+
+given = snakemake.params.given
+with job(f"refine {'/'.join(snakemake.wildcards)}", snakemake.log[0], snakemake.threads) as progress:
+    refine(
+        snakemake.input.table,
+        snakemake.output.table,
+        given["guests"],
+        RefineConfig(**given["settings"]),
+        progress,
+    )

@@ -1,0 +1,19 @@
+"""Rule ``report``: see chggen.stages.report."""
+
+from snakemake.script import snakemake
+
+from chggen.config import Config
+from chggen.job import job
+from chggen.stages.report import report
+
+tables = {name: list(paths) for name, paths in snakemake.input.items() if name != "screened"}
+with job(f"report {snakemake.wildcards.system}", snakemake.log[0], snakemake.threads) as progress:
+    report(
+        snakemake.wildcards.system,
+        tables,
+        snakemake.input.screened,
+        snakemake.output.table,
+        snakemake.output.page,
+        Config(**snakemake.params.given["config"]),
+        progress,
+    )

@@ -1,0 +1,16 @@
+"""Rule ``submit``: see chggen.stages.submit."""
+
+from snakemake.script import snakemake
+
+from chggen.config import SubmitConfig
+from chggen.job import job
+from chggen.stages.submit import submit
+
+with job(f"submit {snakemake.wildcards.system}", snakemake.log[0], snakemake.threads) as progress:
+    submit(
+        snakemake.input.table,
+        snakemake.output.table,
+        snakemake.output.inputs,
+        SubmitConfig(**snakemake.params.given["settings"]),
+        progress,
+    )

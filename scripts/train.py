@@ -1,0 +1,10 @@
+"""Rule ``train``: see chggen.stages.train."""
+
+from snakemake.script import snakemake
+
+from chggen.config import TrainConfig
+from chggen.job import LOGGER, job
+from chggen.stages.train import train
+
+with job("train", snakemake.log[0], snakemake.threads) as progress:
+    train(TrainConfig(**snakemake.params.given["settings"]), LOGGER.info, progress)
