@@ -15,11 +15,11 @@ import numpy as np
 
 from chggen import checkpoints, configfile
 from chggen import composition as comp
-from chggen.config import Config, ReferenceConfig
-from chggen.contracts import MP2020, NONE, POTENTIALS, R2SCAN, Contract, require_same
+from chggen.config import Config
+from chggen.contracts import POTENTIALS, require_same
 from chggen.errors import CheckpointError, ConfigError, ContractError
 from chggen.provenance import code_digest, file_digest
-from chggen.references import coverage_problem
+from chggen.references import contract_of, coverage_problem
 
 #: The stages of one shard, and of one system, in order.
 SHARD_STAGES = ("generate", "relax", "refine", "inpaint", "rerelax")
@@ -41,12 +41,6 @@ def seed_sequence(
 def row_seeds(sequence: np.random.SeedSequence, count: int) -> list[int]:
     """One seed per row; the first k do not depend on how many follow."""
     return [int(s.generate_state(1, np.uint64)[0] >> np.uint64(1)) for s in sequence.spawn(count)]
-
-
-def reference_contract(reference: ReferenceConfig) -> Contract:
-    """Contract of a reference's energies."""
-    default = NONE if reference.functional == R2SCAN else MP2020
-    return Contract(reference.functional, reference.corrections or default)
 
 
 @dataclass(frozen=True)
@@ -164,7 +158,7 @@ class Campaign:
             try:
                 require_same(
                     POTENTIALS[potential], potential,
-                    reference_contract(system.reference), "the reference",
+                    contract_of(system.reference), "the reference",
                 )
             except ContractError as error:
                 raise ConfigError(f"{where}.reference: {error}") from error

@@ -118,8 +118,8 @@ def inpaint(
 def screen(
     sources: Annotated[list[Path], typer.Argument(help="tables relaxed and rerelaxed")],
     output: Output = Path("screened.parquet"),
-    refined: Annotated[
-        list[Path] | None, typer.Option(help="tables refined, for the frameworks' space groups")
+    inpainted: Annotated[
+        list[Path] | None, typer.Option(help="tables inpainted, for the frameworks' space groups")
     ] = None,
     reference: Annotated[
         Path | None, typer.Option(help="your own entries; default: the built-in tables")
@@ -134,7 +134,7 @@ def screen(
     settings = configfile.parse_section(ScreenConfig, "screen", config, changes or ())
     given = ReferenceConfig(source="file", path=reference) if reference else ReferenceConfig()
     with bar("screen") as progress:
-        run(sources, output, given, settings, refined or [], progress)
+        run(sources, output, given, settings, inpainted or [], progress)
 
 
 @app.command()

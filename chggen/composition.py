@@ -15,7 +15,7 @@ from chggen.errors import CompositionError
 
 #: Symbols by atomic number; SYMBOLS[0] is a placeholder.
 SYMBOLS: Final = tuple(
-    "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn"
+    "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn"  # noqa: SIM905
     " Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce"
     " Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn"
     " Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr".split()
@@ -27,7 +27,7 @@ ATOMIC_NUMBERS: Final = {symbol: z for z, symbol in enumerate(SYMBOLS) if z}
 _ORDER: Final = {
     symbol: rank
     for rank, symbol in enumerate(
-        "Fr Cs K Rb Ba Ra Na Sr Li Ca Ac La Tb Yb Ce Pm Pr Nd Sm Eu Gd Dy Y Ho Er Tm Lu"
+        "Fr Cs K Rb Ba Ra Na Sr Li Ca Ac La Tb Yb Ce Pm Pr Nd Sm Eu Gd Dy Y Ho Er Tm Lu"  # noqa: SIM905
         " Pu Am Bk Cf Cm Es Fm Hf Lr Md No Th Mg Zr Np Sc U Pa Ta Ti Mn Be Nb Al Tl V Zn"
         " Cr Cd In Ga Fe Co Cu Re Si Tc Ni Ag Sn Hg Po Ge Bi B Sb Te Mo As P At H Ir Os"
         " Pd Rn Ru Pt Rh Pb W Au C Se S Xe I Br Kr N Cl O F Ar He Ne".split()
@@ -64,8 +64,8 @@ def parse_formula(formula: str) -> dict[str, int]:
             stack.append({})
             last = None
         elif closing is not None:
-            if len(stack) == 1:
-                position = -1  # a bracket that was never opened
+            if len(stack) == 1 or not stack[-1]:
+                position = -1  # a bracket that was never opened, or holds nothing
                 break
             last = stack.pop()
             _merge(stack[-1], last, 1)
@@ -136,28 +136,38 @@ def line(ends: tuple[str, str], max_atoms: int) -> list[str]:
 
     All integer mixtures m·A + n·B with m, n ≥ 1, reduced, ordered by B's share.
     """
-    first, second = (parse_formula(end) for end in ends)
+    first, second = (parse_formula(canonical_formula(end)) for end in ends)
     size = sum(first.values()), sum(second.values())
+    if first == second:
+        return [canonical(first)] if size[0] <= max_atoms else []
+    most = max_atoms * _largest_divisor(first, second)  # atoms before reducing
     found: dict[str, float] = {}
-    for m, n in itertools.product(range(1, max_atoms + 1), repeat=2):
-        if math.gcd(m, n) != 1 or m * size[0] + n * size[1] > max_atoms * _slack(first, second):
-            continue
-        counts: dict[str, int] = {}
-        _merge(counts, first, m)
-        _merge(counts, second, n)
-        formula = canonical(counts)
-        if sum(parse_formula(formula).values()) <= max_atoms:
-            found[formula] = n / (m + n)
+    for m in range(1, most // size[0] + 1):
+        for n in range(1, (most - m * size[0]) // size[1] + 1):
+            counts: dict[str, int] = {}
+            _merge(counts, first, m)
+            _merge(counts, second, n)
+            divisor = math.gcd(*counts.values())
+            if math.gcd(m, n) == 1 and sum(counts.values()) <= max_atoms * divisor:
+                found[canonical(counts)] = n / (m + n)
     return sorted(found, key=lambda f: (found[f], f))
 
 
-def _slack(first: Mapping[str, int], second: Mapping[str, int]) -> int:
-    # a mixture can reduce by at most the common divisor of combined counts, which
-    # divides this product; generous, and the true size is tested afterwards
-    return max(*first.values(), *second.values(), 1) * 2
+def _largest_divisor(first: Mapping[str, int], second: Mapping[str, int]) -> int:
+    """Multiple of every divisor that a mixture m·A + n·B, m and n coprime, reduces by.
+
+    Such a divisor divides all 2×2 minors of the two compositions.
+    """
+    symbols = sorted({*first, *second})
+    return math.gcd(
+        *(
+            first.get(a, 0) * second.get(b, 0) - first.get(b, 0) * second.get(a, 0)
+            for a, b in itertools.combinations(symbols, 2)
+        )
+    )
 
 
-_TERM = re.compile(r"^([A-Z][a-z]?)(?:_([a-z])|(\d+))?$")
+_TERM = re.compile(r"^([A-Z][a-z]?)(?:_([a-z])|([1-9]\d*))?$")
 _CLAUSE = re.compile(r"^\s*([a-z]|\d+)\s*(<=|>=|<|>|==)\s*([a-z]|\d+)\s*$")
 _OPERATORS = {
     "<": lambda a, b: a < b,
@@ -175,6 +185,8 @@ def element_range(pattern: str, where: str, max_atoms: int) -> list[str]:
     ``and``; every variable runs from 1. Raises :class:`CompositionError`.
     """
     terms = [_term(token) for token in pattern.split()]
+    if not terms:
+        raise CompositionError(f"'{pattern}' names no element")
     variables = sorted({v for _, v, _ in terms if v})
     clauses = [_clause(text, variables, where) for text in where.split("and")] if where else []
     found: dict[str, None] = {}

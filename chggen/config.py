@@ -17,7 +17,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -69,12 +71,28 @@ class RangeSpec(Strict):
 
 
 @contextlib.contextmanager
-def _as_value_error() -> Iterator[None]:
+def _as_value_error(prefix: str = "") -> Iterator[None]:
     """Let pydantic collect a bad formula with the key it stands under."""
     try:
         yield
     except CompositionError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"{prefix}{error}") from error
+
+
+def _kind(value: Any) -> str:  # noqa: ANN401
+    """Which form of composition was meant, so that errors speak of that one."""
+    if isinstance(value, str):
+        return "formula"
+    given = value if isinstance(value, dict) else getattr(value, "model_fields_set", {})
+    return "range" if "range" in given else "line"
+
+
+CompositionSpec = Annotated[
+    Annotated[str, Tag("formula")]
+    | Annotated[LineSpec, Tag("line")]
+    | Annotated[RangeSpec, Tag("range")],
+    Discriminator(_kind),
+]
 
 
 def _as_list(value: Any) -> Any:  # noqa: ANN401
@@ -110,7 +128,7 @@ class SystemConfig(Strict):
     """One chemical system."""
 
     compositions: Annotated[
-        list[str | LineSpec | RangeSpec], BeforeValidator(_as_list), Field(min_length=1)
+        list[CompositionSpec], BeforeValidator(_as_list), Field(min_length=1)
     ]
     """Formulas, lines (``{line: [ZnS, P2S5], max_atoms: 20}``) or element ranges
     (``{range: Li_x Si_y, where: x > y, max_atoms: 25}``)."""
@@ -141,7 +159,7 @@ class SystemConfig(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        with _as_value_error():
+        with _as_value_error("compositions: "):
             formulas = self.formulas()
         if not formulas:
             raise ValueError("compositions: none is left within max_atoms")
@@ -356,8 +374,11 @@ class Config(Strict):
     """Campaign seed: every random number follows from it."""
     results: Path = Path("results")
     """Directory of all tables."""
-    systems: Annotated[dict[str, SystemConfig], Field(min_length=1)]
-    """Chemical systems by name; the name becomes a folder."""
+    systems: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], SystemConfig],
+        Field(min_length=1),
+    ]
+    """Chemical systems by name; the name becomes a folder (letters, digits, ``-_.``)."""
     generate: GenerateConfig = GenerateConfig()
     """Unconditional generation."""
     relax: RelaxConfig = RelaxConfig()

@@ -86,6 +86,9 @@ def _one_line(
     # that got furthest is the one that was meant
     problem = max(problems, key=lambda p: (p["type"] == "extra_forbidden", len(p["loc"])))
     path = _path(problem["loc"])
+    if "compositions" in path:  # names of the forms: formula, line, range
+        place = path.index("compositions") + 2
+        path = path[:place] + path[place + 1 :]
     key = prefix + ".".join(path) or "(top level)"
     if problem["type"] == "extra_forbidden":
         return f"config: unknown key '{key}'{_suggestion(path, model)}"
@@ -93,7 +96,7 @@ def _one_line(
         return f"config: key '{key}' is missing"
     value = problem["input"]
     shown = "" if isinstance(value, Mapping) else f" = {value!r}"
-    choices = sorted({_message(p) for p in problems if _path(p["loc"]) == path})
+    choices = sorted({_message(p) for p in problems if _path(p["loc"]) == path} or {_message(problem)})
     return f"config: {key}{shown}: {' or '.join(choices)}"
 
 
@@ -108,12 +111,8 @@ def _path(location: tuple[int | str, ...]) -> list[str]:
         str(part)
         for part in location
         if isinstance(part, int)
-        or not (part in {"str", "LineSpec", "RangeSpec", "int", "float"} or _is_branch(part))
+        or not part.startswith(("literal[", "list[", "constrained-", "function-"))
     ]
-
-
-def _is_branch(part: str) -> bool:
-    return part.startswith(("literal[", "list[", "constrained-", "function-"))
 
 
 def _suggestion(path: list[str], model: type[BaseModel] | None) -> str:

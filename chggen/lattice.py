@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import qmc
 
 from chggen.config import Bravais, LatticeConfig
+from chggen.crystal import reduced_cell
 from chggen.errors import ConfigError
 
 Floats = NDArray[np.float64]
@@ -157,25 +158,6 @@ def relative_height(cell: Floats) -> float:
     return float(heights.min() / np.cbrt(abs(np.linalg.det(cell))))
 
 
-def reduced(cell: Floats) -> Floats:
-    """Right-handed cell of the same lattice whose vectors are pairwise as short as can be.
-
-    Each vector is shortened by integer multiples of the others until none gets shorter.
-    """
-    cell = cell.copy()
-    changed = True
-    while changed:
-        changed = False
-        for i, j in ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)):
-            times = np.round(cell[i] @ cell[j] / (cell[j] @ cell[j]))
-            candidate = cell[i] - times * cell[j]
-            # a strict gain, or vectors on a tie would be swapped for ever
-            if candidate @ candidate < (1.0 - 1e-9) * (cell[i] @ cell[i]):
-                cell[i] = candidate
-                changed = True
-    return cell if np.linalg.det(cell) > 0 else -cell
-
-
 def _child(seed: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
     # spawn() would count up a state of the caller's
     return np.random.SeedSequence(
@@ -252,6 +234,6 @@ def _unit_cell(conventional: Floats, centring: str) -> Floats:
     """Primitive cell of volume 1; centred ones reduced, as their vectors may be oblique."""
     cell = _PRIMITIVE[centring] @ conventional
     if centring != "P":
-        cell = reduced(cell)
+        cell = reduced_cell(cell)
     scaled: Floats = cell / np.cbrt(abs(np.linalg.det(cell)))
     return scaled

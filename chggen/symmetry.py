@@ -237,7 +237,7 @@ def _dataset(crystal: Crystal, symprec: float, angle_tolerance: float) -> spglib
     return dataset
 
 
-def _cell(crystal: Crystal) -> Any:
+def _cell(crystal: Crystal) -> tuple[Any, Any, Any]:
     """The triple that spglib takes."""
     frac = crystal.frac_coords - np.floor(crystal.frac_coords)
     return crystal.cell, frac, crystal.atomic_numbers

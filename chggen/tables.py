@@ -59,8 +59,9 @@ def from_rows(name: str, rows: Sequence[Mapping[str, Any]], where: object = "") 
     for field in schema:
         values = [row.get(field.name) for row in rows]
         try:
+            _refuse_fractions(values, field.type)
             columns.append(pa.array(values, type=field.type))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, TypeError) as error:
+        except (pa.ArrowInvalid, ValueError, TypeError, OverflowError) as error:
             raise TableError(f"{where}: column '{field.name}' of '{name}': {error}") from error
     table = pa.Table.from_arrays(columns, schema=schema)
     _validate(table, name, where)
@@ -98,21 +99,35 @@ def read(path: str | Path, name: str) -> list[Row]:
 
 def table_name(path: str | Path) -> str:
     """Which table a file says it is; raises :class:`TableError` if it does not say."""
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowInvalid, OSError) as error:
-        raise TableError(f"{path}: not a readable Parquet file") from error
-    name: str = metadata.get(b"table", b"").decode()
+    name: str = _metadata(path).get(b"table", b"").decode()
     if name not in SCHEMAS:
         raise TableError(f"{path}: not a table of chggen")
     return name
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """The header that :func:`write` put into the footer of ``path``."""
-    metadata = pq.read_schema(path).metadata or {}
-    header: dict[str, Any] = json.loads(metadata.get(_HEADER, b"{}"))
+    """The header that :func:`write` put into the footer; raises :class:`TableError`."""
+    header: dict[str, Any] = json.loads(_metadata(path).get(_HEADER, b"{}"))
     return header
+
+
+def _metadata(path: str | Path) -> dict[bytes, bytes]:
+    try:
+        return pq.read_schema(path).metadata or {}
+    except (pa.ArrowInvalid, OSError) as error:
+        line = str(error).splitlines()[0]
+        raise TableError(f"{path}: not a readable Parquet file ({line})") from error
+
+
+def _refuse_fractions(values: Sequence[Any], type_: pa.DataType) -> None:
+    """Raise ``ValueError`` for 0.5 in an integer column, which Arrow would make 0."""
+    if pa.types.is_list(type_) and pa.types.is_integer(type_.value_type):
+        for value in values:
+            _refuse_fractions([] if value is None else value, type_.value_type)
+    elif pa.types.is_integer(type_):
+        for value in values:
+            if value is not None and value != int(value):
+                raise ValueError(f"{value!r} is not an integer")
 
 
 def _validate(table: pa.Table, name: str, where: object) -> None:

@@ -1,12 +1,21 @@
 # The checked configuration. Without --configfile (or with one that names no systems)
 # this is the demo, config/config.yaml.
+import os
 import sys
+from pathlib import Path
+
+# the package of this checkout, here and in every job, whatever environment it runs in
+HOME = str(Path(workflow.basedir).resolve())
+sys.path.insert(0, HOME)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [HOME, os.environ.get("PYTHONPATH")])
+)
 
 from chggen.campaign import Campaign
 from chggen.errors import ChggenError
 
 try:
-    CAMPAIGN = Campaign.load(config, default=workflow.source_path("../config/config.yaml"))
+    CAMPAIGN = Campaign.load(config, default=f"{HOME}/config/config.yaml")
 except ChggenError as error:
     sys.exit(f"chggen: {error}")
 

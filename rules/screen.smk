@@ -1,7 +1,7 @@
 rule screen:
     input:
         relaxed=lambda wildcards: CAMPAIGN.tables(wildcards.system, "relaxed"),
-        refined=lambda wildcards: CAMPAIGN.tables(wildcards.system, "refined"),
+        inpainted=lambda wildcards: CAMPAIGN.tables(wildcards.system, "inpainted"),
         rerelaxed=lambda wildcards: CAMPAIGN.tables(wildcards.system, "rerelaxed"),
     output:
         table=f"{RESULTS}/{{system}}/screened.parquet",

@@ -13,6 +13,6 @@ with job(f"screen {snakemake.wildcards.system}", snakemake.log[0], snakemake.thr
         snakemake.output.table,
         ReferenceConfig(**given["reference"]),
         ScreenConfig(**given["settings"]),
-        snakemake.input.refined,
+        snakemake.input.inpainted,
         progress,
     )

@@ -14,6 +14,9 @@ from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.noise import NoiseStream
 from chggen.diffusion.sampler import Sampler
 
+#: Å³ per atom under which a cell is taken for an error (the densest solids have 3).
+_LEAST_VOLUME = 1.0
+
 #: Called with (structures done, structures in all), in fractions of a batch.
 Progress = Callable[[float, int], None]
 
@@ -89,17 +92,23 @@ def sample(
     progress: Progress | None = None,
 ) -> list[Sampled]:
     """Sample every task, in order; a structure that fails does not touch the others."""
-    results: list[Sampled] = []
-    for members in group([len(t.crystal) for t in tasks], batch_atoms):
-        chosen = [tasks[i] for i in members]
+    results: dict[int, Sampled] = {
+        index: Sampled(None, "cell is not finite or has no room", 0)
+        for index, task in enumerate(tasks)
+        if not (task.crystal.is_finite and task.crystal.volume_per_atom > _LEAST_VOLUME)
+    }
+    usable = [index for index in range(len(tasks)) if index not in results]
+    for members in group([len(tasks[i].crystal) for i in usable], batch_atoms):
+        chosen = [usable[i] for i in members]
         done = len(results)
 
         def report(step: int, steps: int, done: int = done, size: int = len(chosen)) -> None:
             if progress:
                 progress(done + size * step / steps, len(tasks))
 
-        results += _sample_batch(chosen, network, sampler, report)
-    return results
+        sampled = _sample_batch([tasks[i] for i in chosen], network, sampler, report)
+        results.update(zip(chosen, sampled, strict=True))
+    return [results[index] for index in range(len(tasks))]
 
 
 def _sample_batch(

@@ -9,40 +9,42 @@ from torch_sim.models.interface import ModelInterface
 
 from chggen.contracts import Contract
 from chggen.potential.graph import Graph, build_graph
+from chggen.potential.ops import Bags, Gate, GateWeights
+
+D = 64
 
 
-def _split_gate(state: dict[str, Tensor], prefix: str, layer: int) -> tuple[Tensor, Tensor]:
-    core = f"{prefix}.mlp_core.layers.{layer}"
-    gate = f"{prefix}.mlp_gate.layers.{layer}"
-    weight = torch.cat([state[f"{core}.weight"], state[f"{gate}.weight"]])
-    bias = torch.cat([state[f"{core}.bias"], state[f"{gate}.bias"]])
-    return weight.T.contiguous(), bias
+def center(w: Tensor) -> Tensor:
+    return w - w.mean(-1, keepdim=True)
 
 
-class _Gate:
-    def __init__(self, state: dict[str, Tensor], prefix: str, hidden: bool) -> None:
-        self.weight, self.bias = _split_gate(state, prefix, 0 if hidden else 1)
-        self.hidden = hidden
+class Gated:
+    """first: [k, 2, d, d] blocks of the first linear map; bias [2,1,d]."""
+
+    def __init__(self, s: dict[str, Tensor], prefix: str, n_parts: int, *, hidden: bool) -> None:
+        def get(kind, layer):
+            return torch.stack([s[f"{prefix}.mlp_{p}.layers.{layer}.{kind}"].clone() for p in ("core", "gate")])
+        w = get("weight", 0 if hidden else 1).mT  # [2, k*d, d]
+        b = get("bias", 0 if hidden else 1)[:, None]
+        norm = f"{prefix}.bn1.weight" in s
+        h = hb = None
         if hidden:
-            w = [state[f"{prefix}.mlp_{p}.layers.3.weight"].T.contiguous() for p in ("core", "gate")]
-            b = [state[f"{prefix}.mlp_{p}.layers.3.bias"] for p in ("core", "gate")]
-            self.w2, self.b2 = w, b
-        self.norm = None
-        if f"{prefix}.bn1.weight" in state:
-            self.norm = [(state[f"{prefix}.bn{k}.weight"], state[f"{prefix}.bn{k}.bias"]) for k in (1, 2)]
+            h, hb = get("weight", 3).mT, get("bias", 3)[:, None]
+            if norm:
+                h, hb = center(h), center(hb)
+            h = h.contiguous()
+        elif norm:
+            w, b = center(w), center(b)
+        scale = shift = None
+        if norm:
+            scale = torch.stack([s[f"{prefix}.bn{k}.weight"] for k in (1, 2)])[:, None]
+            shift = torch.stack([s[f"{prefix}.bn{k}.bias"] for k in (1, 2)])[:, None]
+        self.first = [x.contiguous() for x in w.split(D, 1)]
+        self.bias = b
+        self.rest = GateWeights(h, hb, scale, shift)
 
-    def __call__(self, h: Tensor) -> Tensor:
-        d = h.shape[1] // 2
-        if self.hidden:
-            h = F.silu(h)
-            core = torch.addmm(self.b2[0], h[:, :d], self.w2[0])
-            gate = torch.addmm(self.b2[1], h[:, d:], self.w2[1])
-        else:
-            core, gate = h[:, :d], h[:, d:]
-        if self.norm is not None:
-            core = F.layer_norm(core, (d,), *self.norm[0])
-            gate = F.layer_norm(gate, (d,), *self.norm[1])
-        return F.silu(core) * torch.sigmoid(gate)
+    def __call__(self, pre: Tensor) -> Tensor:
+        return Gate.apply(pre, self.rest)
 
 
 class CHGNetModel(ModelInterface):
@@ -57,18 +59,23 @@ class CHGNetModel(ModelInterface):
         self.p = args["cutoff_coeff"]
         s = {k: v.to(device, dtype) for k, v in state.items()}
         self.s = s
-        self.n = args["n_conv"]
-        self.atom = [_Gate(s, f"atom_conv_layers.{i}.twoBody_atom", True) for i in range(self.n)]
-        self.bond = [_Gate(s, f"bond_conv_layers.{i}.twoBody_bond", True) for i in range(self.n - 1)]
-        self.angle = [_Gate(s, f"angle_layers.{i}.twoBody_bond", False) for i in range(self.n - 2)]
+        self.n = n = args["n_conv"]
+        self.atom = [Gated(s, f"atom_conv_layers.{i}.twoBody_atom", 3, hidden=True) for i in range(n)]
+        self.bond = [Gated(s, f"bond_conv_layers.{i}.twoBody_bond", 4, hidden=True) for i in range(n - 1)]
+        self.angle = [Gated(s, f"angle_layers.{i}.twoBody_bond", 4, hidden=False) for i in range(n - 2)]
+        emb = s["bond_embedding.weight"].T  # 31, 64
+        # everything linear in the radial basis: weights, bond part of each atom conv
+        self.w_ag = s["bond_weights_ag.weight"].T.contiguous()
+        self.emb = emb.contiguous()
+        self.c_basis = [emb @ g.first[1] for g in self.atom]  # each [2, 31, 64]
 
     def rbf(self, d: Tensor, which: str, cutoff: float) -> Tensor:
         f = self.s[f"bond_basis_expansion.rbf_expansion_{which}.frequencies"]
         x = (d / cutoff)[:, None]
         p = self.p
         a, b, c = -(p + 1) * (p + 2) / 2, p * (p + 2), -p * (p + 1) / 2
-        env = 1 + x**p * (a + b * x + c * x * x)
-        return (2 / cutoff) ** 0.5 * torch.sin(f * x) / d[:, None] * env
+        env = (1 + x**p * (a + b * x + c * x * x)) * ((2 / cutoff) ** 0.5) / d[:, None]
+        return torch.sin(f * x) * env
 
     def forward(self, state, **kwargs):
         pos = state.positions.detach()
@@ -92,68 +99,80 @@ class CHGNetModel(ModelInterface):
     def network(self, g: Graph, vec: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         s = self.s
         z = z.long() - 1
+        N, U, K = len(z), len(vec), len(g.short)
         d = vec.norm(dim=1)
-        K = len(g.short)
         basis = self.rbf(d, "ag", self.atom_cutoff)
-        bond0 = basis @ s["bond_embedding.weight"].T
-        w_ag = basis @ s["bond_weights_ag.weight"].T
+        w_ag = basis @ self.w_ag
         x = s["atom_embedding.embedding.weight"][z]
         ds = d[g.short]
         w_bg = self.rbf(ds, "bg", self.bond_cutoff) @ s["bond_weights_bg.weight"].T
         unit = vec[g.short] / ds[:, None]
         unit = torch.cat([unit, -unit])
         cos = (unit[g.left] * unit[g.right]).sum(1) * (1 - 1e-6)
-        t = torch.acos(cos)
-        fr = s["angle_basis_expansion.fourier_expansion.frequencies"]
-        tf = torch.outer(t, fr)
-        ab = torch.cat([torch.full_like(t[:, None], 0.5**0.5), tf.sin(), tf.cos()], 1) / torch.pi**0.5
+        tf = torch.outer(torch.acos(cos), s["angle_basis_expansion.fourier_expansion.frequencies"])
+        ab = torch.cat([torch.full_like(tf[:, :1], 0.5**0.5), tf.sin(), tf.cos()], 1) / torch.pi**0.5
         ang = ab @ s["angle_embedding.weight"].T
         left, right = g.left % max(K, 1), g.right % max(K, 1)
-        has_angles = torch.zeros(int(g.bond_system.max()) + 1 if len(d) else 0, dtype=d.dtype, device=d.device)
-        has_angles[g.bond_system[g.short[left]]] = 1
-        has_angles = has_angles[g.bond_system][:, None]
-        bond = bond0
+        # patterns
+        cen = torch.cat([g.first, g.second]); nbr = torch.cat([g.second, g.first])
+        one = torch.stack([cen, 2 * N + nbr], 1)
+        ends = Bags.gather(torch.cat([one, one + N]), 4 * N)
+        to_atom = Bags.gather(cen[:, None], N).mT
+        A = len(left)
+        one = torch.stack([left, right + 2 * K, g.corner + 4 * K], 1)
+        off = torch.tensor([K, K, N], device=z.device)
+        sides = Bags.gather(torch.cat([one, one + off]), 4 * K + 2 * N)
+        lr = Bags.gather(left[:, None], K); rr = Bags.gather(right[:, None], K)
+        to_bond = lr.mT
+        wl = lr(w_bg) * rr(w_bg)
+        bias_on = None
+        if "bond_conv_layers.0.mlp_out.layers.1.bias" in s:
+            has = torch.zeros(int(g.bond_system.max()) + 1 if U else 0, dtype=d.dtype, device=d.device)
+            has[g.bond_system[g.short[left]]] = 1
+            bias_on = has[g.bond_system][:, None]
+        b0 = basis[g.short] @ self.emb  # short bond features
+        sb = b0
+        const = None
         mag = None
-        F_ = 64
         for i in range(self.n):
             gate = self.atom[i]
-            wc, wb, wn = gate.weight.split(F_)
-            a = x @ wc + gate.bias
-            b = x @ wn
-            c = bond @ wb
-            h = torch.cat([a[g.first] + b[g.second] + c, a[g.second] + b[g.first] + c])
-            m = gate(h) * w_ag.repeat(2, 1)
-            agg = torch.zeros_like(x).index_add(0, torch.cat([g.first, g.second]), m)
+            t = torch.matmul(x, torch.cat([gate.first[0], gate.first[2]]))  # [4,N,64]
+            t[:2] += gate.bias
+            c = torch.matmul(basis, self.c_basis[i])  # 2,U,64
+            if i:
+                c = c.index_add(1, g.short, torch.matmul(sb - b0, gate.first[1]))
+                if const is not None:
+                    c = c + bias_on * (const @ gate.first[1])[:, None]
+            h = ends(t.view(4 * N, D)).view(2, 2, U, D) + c[:, None]
+            m = gate(h.view(2, 2 * U, D)).view(2, U, D) * w_ag
+            agg = to_atom(m.view(2 * U, D))
             x = x + F.linear(agg, s[f"atom_conv_layers.{i}.mlp_out.layers.1.weight"], s.get(f"atom_conv_layers.{i}.mlp_out.layers.1.bias"))
             if i == self.n - 2:
                 mag = F.linear(x, s["site_wise.weight"], s["site_wise.bias"]).abs().squeeze(1)
             if i == self.n - 1:
                 break
+            if A == 0:
+                continue
+            def pre(gate, sb=None, x=x, ang=None):
+                t = torch.cat([torch.matmul(sb, torch.cat([gate.first[0], gate.first[1]])).view(4 * K, D),
+                               (torch.matmul(x, gate.first[3]) + gate.bias).view(2 * N, D)])
+                return sides(t).view(2, A, D) + torch.matmul(ang, gate.first[2])
+            full = sb if const is None else sb + const
             gate = self.bond[i]
-            wi, wj, wa, wx = gate.weight.split(F_)
-            sb = bond[g.short]
-            h = (sb @ wi)[left] + (sb @ wj)[right] + ang @ wa + (x @ wx + gate.bias)[g.corner]
-            m = gate(h) * w_bg[left] * w_bg[right]
-            agg = torch.zeros_like(sb).index_add(0, left, m)
-            upd = agg @ s[f"bond_conv_layers.{i}.mlp_out.layers.1.weight"].T
-            bond = bond.index_add(0, g.short, upd)
+            m = gate(pre(gate, full, x, ang)) * wl
+            sb = sb + to_bond(m) @ s[f"bond_conv_layers.{i}.mlp_out.layers.1.weight"].T
             bias = s.get(f"bond_conv_layers.{i}.mlp_out.layers.1.bias")
             if bias is not None:
-                bond = bond + has_angles * bias
+                const = bias if const is None else const + bias
+            full = sb if const is None else sb + const
             if i < self.n - 2:
                 gate = self.angle[i]
-                wi, wj, wa, wx = gate.weight.split(F_)
-                sb = bond[g.short]
-                h = (sb @ wi)[left] + (sb @ wj)[right] + ang @ wa + (x @ wx + gate.bias)[g.corner]
-                ang = ang + gate(h)
+                ang = ang + gate(pre(gate, full, x, ang))
         if "readout_norm.weight" in s:
-            x = F.layer_norm(x, (F_,), s["readout_norm.weight"], s["readout_norm.bias"])
-        k = 0
-        while f"mlp.layers.{k}.weight" in s:
+            x = F.layer_norm(x, (D,), s["readout_norm.weight"], s["readout_norm.bias"])
+        layers = sorted({int(k.split(".")[2]) for k in s if k.startswith("mlp.layers")})
+        for j, k in enumerate(layers):
             x = F.linear(x, s[f"mlp.layers.{k}.weight"], s[f"mlp.layers.{k}.bias"])
-            nxt = k + 2 if f"mlp.layers.{k+2}.weight" in s else k + 3
-            if f"mlp.layers.{nxt}.weight" in s:
+            if j < len(layers) - 1:
                 x = F.silu(x)
-            k = nxt
-        ref = s["composition_model.fc.weight"][0]
-        return x.squeeze(1) + ref[z], mag
+        return x.squeeze(1) + s["composition_model.fc.weight"][0][z], mag

@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 
 _MINUS: Final = "\N{MINUS SIGN}"
 _DIGITS: Final = re.compile(r"(\d+)")
-_FORMULA: Final = re.compile(r"\b(?:[A-Z][a-z]?\d*|\((?:[A-Z][a-z]?\d*)+\)\d*){1,}\b\d*")
+_FORMULA: Final = re.compile(r"\b(?:[A-Z][a-z]?\d*|\((?:[A-Z][a-z]?\d*)+\)\d*)+(?![a-z-])")
 _SUBSCRIPT: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _NONE: Final = "–"
 
@@ -94,8 +94,7 @@ def space_group(symbol: object) -> Markup:
     """A Hermann-Mauguin symbol: letters in italics, bars over, screws under."""
     if missing(symbol) or not symbol:
         return Markup("–")
-    out = str(escape(symbol))
-    out = re.sub(r"-(\d)", r'<span class="bar">\1</span>', out)
+    out = re.sub(r"[A-Za-z]+", r"<i>\g<0></i>", str(escape(symbol)))
+    out = re.sub(r"-(\d)", r"<b>\1</b>", out)  # the style sheet draws the bar
     out = re.sub(r"_(\d)", r"<sub>\1</sub>", out)
-    out = re.sub(r"(?<![<\w])([A-Za-z])(?=[^>]*(?:<|$))", r"<i>\1</i>", out, count=1)
     return Markup(f'<span class="sg">{out}</span>')  # noqa: S704 - escaped

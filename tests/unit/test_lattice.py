@@ -14,7 +14,6 @@ from chggen.lattice import (
     MIN_HEIGHT,
     angle_determinant,
     cell_of,
-    reduced,
     relative_height,
     sample_lattices,
 )
@@ -231,16 +230,3 @@ def test_cell_has_the_angles_asked_for(angles):
 def test_angles_without_a_cell_give_no_numbers():
     assert angle_determinant([60, 60, 130]) < 0
     assert np.isnan(cell_of([1, 1, 1], [60, 60, 130])).any()
-
-
-@given(st.lists(st.integers(-3, 3), min_size=3, max_size=3), st.integers(0, 2**32))
-@settings(deadline=None)
-def test_reduction_keeps_the_lattice(shears, number):
-    (lattice,) = sample_lattices(1, 10.0, LatticeConfig(types=["triclinic"]), seed(number))
-    shear = np.array([[1, shears[0], shears[1]], [0, 1, shears[2]], [0, 0, 1]])
-    skewed = shear @ lattice.cell
-    short = reduced(skewed)
-    change = short @ np.linalg.inv(skewed)
-    assert np.allclose(change, np.round(change), atol=1e-9)
-    assert np.linalg.det(change) == pytest.approx(1.0)
-    assert np.linalg.norm(short, axis=1).sum() <= np.linalg.norm(skewed, axis=1).sum() + 1e-9

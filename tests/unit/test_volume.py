@@ -218,9 +218,7 @@ def test_data_digest_is_of_the_content_not_of_the_compression(tables, tmp_path):
     plain = tmp_path / "train.csv"
     plain.write_bytes(gzip.decompress(train.read_bytes()))
     assert training.read_records([train]).digest == training.read_records([plain]).digest
-    assert (
-        training.read_records([plain]).digest == hashlib.sha256(plain.read_bytes()).hexdigest()
-    )
+    assert training.read_records([plain]).digest == hashlib.sha256(plain.read_bytes()).hexdigest()
 
 
 def test_formulas_that_were_trained_on_are_not_judged_on(tables, tmp_path):

@@ -1,0 +1,190 @@
+"""Settings and versions used, from the config and from the headers of the tables."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from chggen import tables
+from chggen.config import Config
+from chggen.report.text import count
+
+#: How to cite what a campaign rests on: what for, reference, DOI.
+CITATIONS: Final = (
+    (
+        "Method",
+        "P. Zhong, X. Dai, B. Deng, G. Ceder, K. A. Persson. Crystal structure prediction with"
+        " host-guided inpainting generation and foundation potentials. Materials Horizons 12,"
+        " 9669 (2025)",
+        "10.1039/d5mh00774g",
+    ),
+    (
+        "Potential",
+        "B. Deng et al. CHGNet as a pretrained universal neural network potential for"
+        " charge-informed atomistic modelling. Nature Machine Intelligence 5, 1031 (2023)",
+        "10.1038/s42256-023-00716-3",
+    ),
+    (
+        "Competing phases",
+        "A. Jain et al. Commentary: The Materials Project: A materials genome approach to"
+        " accelerating materials innovation. APL Materials 1, 011002 (2013), CC BY 4.0",
+        "10.1063/1.4812323",
+    ),
+    (
+        "Space groups",
+        "A. Togo, K. Shinohara, I. Tanaka. Spglib: a software library for crystal symmetry"
+        " search. Science and Technology of Advanced Materials: Methods 4, 2384822 (2024)",
+        "10.1080/27660400.2024.2384822",
+    ),
+)
+#: More different values than this are given as a range.
+_MOST_VALUES: Final = 4
+Headers = Mapping[str, Sequence[Mapping[str, Any]]]
+Group = tuple[str, list[tuple[str, str]]]
+
+
+def read_headers(
+    paths: Mapping[str, Sequence[str | Path]], screened: str | Path
+) -> dict[str, list[dict[str, Any]]]:
+    """Headers of all tables, by table."""
+    every = {**paths, "screened": [screened]}
+    return {name: [tables.read_header(p) for p in found] for name, found in every.items()}
+
+
+def _values(headers: Headers, name: str, *keys: str) -> list[str]:
+    """Different values of a (nested) header key over the shards of a table."""
+    found: dict[str, None] = {}
+    for header in headers.get(name, ()):
+        value: Any = header
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None and value != "":
+            found[_words(value)] = None
+    return list(found)
+
+
+def _words(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(_words(v) for v in value)
+    return str(value)
+
+
+def mixed(headers: Headers) -> list[str]:
+    """What differs between tables that should agree, in words."""
+    out = []
+    for name, found in headers.items():
+        for key, what in (
+            ("settings_digest", "settings"), ("code_digest", "versions of the code"),
+        ):
+            if len({str(h.get(key)) for h in found}) > 1:
+                out.append(f"the shards of “{name}” were made with different {what}")
+    potentials = {
+        (h.get("potential"), h.get("potential_hash"))
+        for name in ("relaxed", "rerelaxed")
+        for h in headers.get(name, ())
+    }
+    if len(potentials) > 1:
+        out.append("they were relaxed with different potentials")
+    versions: dict[str, set[str]] = {}
+    for found in headers.values():
+        for header in found:
+            for package, version in header.get("versions", {}).items():
+                versions.setdefault(package, set()).add(version)
+    several = sorted(p for p, v in versions.items() if len(v) > 1)
+    if several:
+        out.append(f"they were made with different versions of {', '.join(several)}")
+    return out
+
+
+def settings(system: str, config: Config, headers: Headers) -> list[Group]:
+    """Groups of (name, value) for the page."""
+    chosen = config.systems[system]
+    screen, relax, refine = config.screen, config.relax, config.refine
+
+    def seen(name: str, *keys: str) -> str:
+        found = _values(headers, name, *keys)
+        if len(found) > _MOST_VALUES:
+            found = sorted(found)
+            return f"{found[0]} to {found[-1]} ({len(found)} values)"
+        return "; ".join(found) or "not recorded"
+
+    ladder = ", ".join(f"{s.symprec:g} Å / {s.angle_tolerance:g}°" for s in refine.ladder)
+    return [
+        ("Search", [
+            ("system", system),
+            ("compositions", str(len(chosen.formulas()))),
+            ("formula units per cell", _words(chosen.formula_units)),
+            ("lattice seeds × lattices", f"{chosen.lattice_seeds} × {chosen.lattices_per_seed}"),
+            ("volume per atom of drawn cells, Å³", seen("generated", "volume_per_atom")),
+            ("guests", seen("refined", "guests")),
+            ("campaign seed", str(config.seed)),
+        ]),
+        ("Generation", [
+            ("generator", config.generate.generator),
+            ("sampler", config.generate.sampler),
+            ("score network (sha256)", seen("generated", "inputs", "checkpoint")),
+            ("inpainting sampler", config.inpaint.sampler),
+            ("inpainting score network (sha256)", seen("inpainted", "inputs", "checkpoint")),
+            ("draws per framework", str(config.inpaint.draws)),
+        ]),
+        ("Relaxation", [
+            ("potential", seen("relaxed", "potential")),
+            ("its weights (sha256)", seen("relaxed", "potential_hash")),
+            ("functional it imitates", seen("relaxed", "functional")),
+            ("energy corrections included", seen("relaxed", "corrections")),
+            ("force criterion", f"{relax.fmax:g} eV/Å"),
+            ("stress criterion", f"{relax.smax:g} GPa" if relax.relax_cell else "cell fixed"),
+            ("step limit", count(relax.max_steps)),
+        ]),
+        ("Frameworks", [
+            ("tolerance ladder", ladder),
+            ("largest displacement", f"{refine.max_displacement:g} Å"),
+            ("largest RMS displacement", f"{refine.max_rms_displacement:g} Å"),
+            ("largest strain", f"{100 * refine.max_strain:g} %"),
+            ("cell", refine.host_cell),
+        ]),
+        ("Screen", [
+            ("symmetry tolerance", f"{screen.symprec:g} Å, {screen.angle_tolerance:g}°"),
+            ("shortest distance", f"{screen.min_distance:g} Å"),
+            ("E_d threshold", f"{screen.threshold:g} eV/atom"),
+            ("only symmetric ones go on", "yes" if screen.require_symmetric else "no"),
+            ("at most per composition", str(screen.max_selected)),
+            ("competing phases", seen("screened", "reference")),
+            ("their date", seen("screened", "reference_date")),
+            ("their digest (sha256)", seen("screened", "reference_hash")),
+            ("their functional", chosen.reference.functional),
+        ]),
+    ]
+
+
+def versions(headers: Headers) -> list[tuple[str, str]]:
+    """Package → version (all of them, if the tables disagree)."""
+    found: dict[str, dict[str, None]] = {}
+    for header in _every(headers):
+        for package, version in header.get("versions", {}).items():
+            found.setdefault(package, {})[str(version)] = None
+    return [(package, ", ".join(v)) for package, v in sorted(found.items())]
+
+
+def digests(headers: Headers) -> list[tuple[str, str, str]]:
+    """Table, digest of the code and digest of the settings that made it."""
+    return [
+        (
+            name,
+            ", ".join(_values(headers, name, "code_digest")),
+            ", ".join(_values(headers, name, "settings_digest")),
+        )
+        for name in headers
+        if headers[name]
+    ]
+
+
+def _every(headers: Headers) -> Iterable[Mapping[str, Any]]:
+    return (header for found in headers.values() for header in found)
+
+
+def config_text(config: Config) -> str:
+    """The whole configuration, readable."""
+    return json.dumps(config.model_dump(mode="json"), indent=2, ensure_ascii=False)

@@ -1,0 +1,186 @@
+"""The page put together: values from the tables into the template."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+
+from markupsafe import Markup
+
+from chggen.analysis.rates import MEASURED, tolerances
+from chggen.analysis.rows import ROUTES, Outcomes
+from chggen.config import Config
+from chggen.report import cell, charts, facts, hull, sections, story, text
+from chggen.report import candidates as best_structures
+from chggen.report.phases import Loaded, load_phases, section_of
+from chggen.tables import Row
+
+#: Lines in the table of structures; the Parquet table has them all.
+MOST_LISTED: Final = 400
+_LISTED: Final = (
+    "id", "composition", "route", "space_group_symbol", "space_group_number",
+    "decomposition_energy", "formation_energy_per_atom", "decomposition_products",
+    "delta_energy_per_atom", "rmsd", "volume_per_atom", "n_atoms", "min_distance", "converged",
+    "known_phase", "selected", "host_space_group_number",
+)
+_TERNARY: Final = 3
+
+
+def render(
+    system: str,
+    config: Config,
+    outcomes: Outcomes,
+    rows: Sequence[Row],
+    screened: str | Path,
+    headers: facts.Headers,
+) -> str:
+    """The page as one HTML document.
+
+    Args:
+        system: name in the config.
+        config: of the campaign.
+        outcomes: what became of everything tried.
+        rows: of table ``report``.
+        screened: table with the structures.
+        headers: of all tables, for settings and versions.
+    """
+    rates = sections.Rates(list(rows))
+    loaded = load_phases(config.systems[system].reference, config.systems[system].elements)
+    best = best_structures.ranked(outcomes.attempts, config.screen)
+    chosen = best_structures.choose(best, config.report.candidates)
+    cards = best_structures.candidates(chosen, screened, config.screen)
+    symbols = {symbol for card in cards for symbol in card.elements}
+    values = {
+        "system": system,
+        "routes": ROUTES,
+        "used": sections.routes_used(outcomes),
+        "headline": story.headline(system, outcomes, rates, best),
+        "notices": story.notices(config, outcomes, rates, loaded, facts.mixed(headers)),
+        "rates": rates,
+        "best": best.iloc[0].to_dict() if len(best) else None,
+        "funnel": sections.funnel(outcomes, rates),
+        "by_composition": sections.by_composition(outcomes, rates, best),
+        "success": _success(outcomes, rates),
+        "cards": cards,
+        "palette": cell.palette(symbols),
+        "listed": best.head(MOST_LISTED).to_dict("records"),
+        "n_unique": len(best),
+        "hull": _hull(config, system, outcomes, loaded),
+        "histograms": _histograms(outcomes, config),
+        "medians": sections.medians(rates),
+        "space_groups": sections.space_groups(outcomes),
+        "tolerance_rows": sections.tolerance_rows(rates),
+        "failures": sections.failures(outcomes),
+        "framework_failures": sections.framework_failures(outcomes),
+        "settings": facts.settings(system, config, headers),
+        "versions": facts.versions(headers),
+        "digests": facts.digests(headers),
+        "config_text": facts.config_text(config),
+        "citations": facts.CITATIONS,
+        "tolerances": tolerances(config),
+        "screen": config.screen,
+        "relax": config.relax,
+        "known_checked": loaded.has_structures,
+        "counts_csv": _csv(rows, list(rows[0]) if rows else []),
+        "structures_csv": _csv(best.to_dict("records"), _LISTED),
+        "measured": MEASURED,
+    }
+    return _environment().get_template("page.html").render(values)
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("chggen", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "formula": text.formula, "products": text.products, "sg": text.space_group,
+        "num": text.number, "sig": text.significant, "meV": text.milli, "count": text.count,
+        "pct": text.percent, "ed": _with_subscript,
+    }
+    environment.globals |= {
+        "interval": text.interval, "missing": text.missing, "plural": text.plural,
+        "style": _asset("page.css"), "script": _asset("page.js"),
+    }
+    environment.tests["missing"] = text.missing
+    return environment
+
+
+def _asset(name: str) -> Markup:
+    """A file of this package; it is our own and contains no data."""
+    return Markup(resources.files("chggen.report").joinpath(name).read_text("utf-8"))  # noqa: S704
+
+
+def _with_subscript(value: str) -> Markup:
+    """``E_d`` as it is printed."""
+    return Markup("E<sub>d</sub>").join(value.split("E_d"))
+
+
+def _success(outcomes: Outcomes, rates: sections.Rates) -> Markup | None:
+    rows = {
+        (c, r): rates.get("symmetric", r, c) for c in outcomes.compositions for r in ROUTES
+    }
+    return charts.success_rates(rows, outcomes.compositions)
+
+
+def _hull(
+    config: Config, system: str, outcomes: Outcomes, loaded: Loaded
+) -> dict[str, Any]:
+    """Drawings of the hull, and words for what could not be drawn."""
+    threshold = config.screen.threshold
+    attempts = outcomes.attempts
+    attempts = attempts[attempts["relaxed"] & attempts["decomposition_energy"].notna()]
+    drawings: dict[str, Any] = {
+        "section": None, "ternary": None, "ends": None, "problem": loaded.problem,
+        "strip": charts.energies_by_composition(attempts, outcomes.compositions, threshold),
+        "beyond": 0,
+    }
+    phases = loaded.phases
+    if phases is None:
+        return drawings
+    section = section_of(outcomes.compositions, phases.elements)
+    if section is not None:
+        drawings["section"] = hull.section_plot(phases, section, attempts, threshold)
+        drawings["ends"] = section.ends
+        drawings["beyond"] = int((attempts["decomposition_energy"] > hull.room(threshold)).sum())
+    if len(phases.elements) == _TERNARY:
+        lowest: Mapping[str, float] = attempts.groupby("composition")[
+            "decomposition_energy"
+        ].min().astype(float).to_dict()
+        drawings["ternary"] = hull.ternary_plot(phases, dict(lowest))
+    return drawings
+
+
+def _histograms(outcomes: Outcomes, config: Config) -> list[Markup]:
+    relaxed = outcomes.attempts[outcomes.attempts["relaxed"]]
+    wanted = (
+        ("delta_energy_per_atom", "ΔE, eV/atom", {}),
+        ("rmsd", "RMSD, Å", {}),
+        (
+            "decomposition_energy", "E_d, eV/atom",
+            {"hull": 0.0, "threshold": config.screen.threshold},
+        ),
+    )
+    drawn = (charts.distribution(relaxed, *what) for what in wanted)
+    return [picture for picture in drawn if picture is not None]
+
+
+def _csv(rows: Sequence[Mapping[Any, Any]], columns: Sequence[str]) -> str:
+    """Rows as a data URI of a CSV file, for a spreadsheet."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(["" if text.missing(row[c]) else row[c] for c in columns])
+    # a spreadsheet takes UTF-8 for what it is only with the mark in front
+    return best_structures.data_uri("\N{ZERO WIDTH NO-BREAK SPACE}" + buffer.getvalue(), "text/csv")
+
+
+__all__ = ["render"]

@@ -1,0 +1,200 @@
+"""The page's tables as plain values: funnel, compositions, space groups, failures."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import pandas as pd
+
+from chggen.analysis.rates import ALL, MEASURED, counted
+from chggen.analysis.rows import ROUTES, Outcomes
+from chggen.errors import STATUS_TEXT, Status
+from chggen.tables import Row
+
+#: Steps of the funnel, in order: column of the attempts, name.
+STEPS: Final = {
+    "attempted": "Tried",
+    "relaxed": "Relaxed",
+    "symmetric": "Symmetric",
+    "below_threshold": "Below the E_d threshold",
+    "unique": "Unique",
+    "new": "New",
+    "selected": "Selected for DFT",
+}
+#: Measured quantities as the page names them.
+NAMES: Final = {
+    "delta_energy_per_atom": "ΔE, generated to relaxed",
+    "rmsd": "RMSD, generated to relaxed",
+    "decomposition_energy": "E_d",
+    "score_calls": "Score-network calls",
+    "steps": "Relaxation steps",
+    "wall_time": "Relaxation time per structure",
+}
+_MOST_EXAMPLES: Final = 2
+_P_MINUS_1: Final = 2
+
+
+class Rates:
+    """Rows of table ``report`` by what they say."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+        self._at = {(r["composition"], r["route"], r["quantity"]): r for r in rows}
+
+    def get(self, quantity: str, route: str = ALL, composition: str = ALL) -> Row:
+        """The row of a quantity; an empty one where the table has none."""
+        return self._at.get((composition, route, quantity)) or {
+            **counted(quantity, 0, 0), "route": route, "composition": composition, "unit": "",
+            "tolerance": "",
+        }
+
+    def of(self, quantity: str, route: str = ALL) -> Iterator[Row]:
+        """All rows of a quantity over all compositions (one per tolerance)."""
+        return (
+            r for r in self.rows
+            if (r["quantity"], r["route"], r["composition"]) == (quantity, route, ALL)
+        )
+
+
+def routes_used(outcomes: Outcomes) -> list[str]:
+    """Routes with at least one attempt."""
+    used = set(outcomes.attempts["route"])
+    return [route for route in ROUTES if route in used]
+
+
+def funnel(outcomes: Outcomes, rates: Rates) -> list[dict[str, Any]]:
+    """Steps with count, rate, interval and how many of them are symmetric, by route."""
+    attempts = outcomes.attempts
+    out = []
+    for column, name in STEPS.items():
+        cells = []
+        for route in ROUTES:
+            chosen = attempts[attempts["route"] == route]
+            kept = chosen if column == "attempted" else chosen[chosen[column]]
+            cells.append(
+                {
+                    "route": route,
+                    "rate": rates.get(column, route),
+                    "symmetric": int(kept["symmetric"].sum()),
+                }
+            )
+        out.append({"key": column, "name": name, "cells": cells})
+    return out
+
+
+def by_composition(outcomes: Outcomes, rates: Rates, best: pd.DataFrame) -> list[dict[str, Any]]:
+    """One line per composition: rates by route and the best structure."""
+    leaders = best.drop_duplicates("composition").set_index("composition")
+    out = []
+    for composition in outcomes.compositions:
+        leader = leaders.loc[composition] if composition in leaders.index else None
+        out.append(
+            {
+                "composition": composition,
+                "rates": {
+                    route: {
+                        q: rates.get(q, route, composition)
+                        for q in ("attempted", "relaxed", "symmetric", "below_threshold")
+                    }
+                    for route in ROUTES
+                },
+                "median": rates.get("decomposition_energy", ALL, composition)["value"],
+                "best": None if leader is None else leader.to_dict(),
+            }
+        )
+    return out
+
+
+def space_groups(outcomes: Outcomes) -> list[dict[str, Any]]:
+    """How often each space group came out, by route and among frameworks.
+
+    Groups above P-1 first, most frequent on top.
+    """
+    relaxed = outcomes.attempts[outcomes.attempts["relaxed"]]
+    found = relaxed[relaxed["space_group_number"].notna()]
+    frameworks = outcomes.frameworks
+    frameworks = frameworks[frameworks["status"] == Status.OK]
+    hosts = Counter(int(n) for n in frameworks["space_group_number"].dropna())
+    out = []
+    for number, rows in found.groupby("space_group_number"):
+        routes = rows["route"].value_counts()
+        group = int(str(number))
+        out.append(
+            {
+                "number": group,
+                "symbol": str(rows["space_group_symbol"].iloc[0]),
+                "counts": {route: int(routes.get(route, 0)) for route in ROUTES},
+                "total": len(rows),
+                "frameworks": hosts.get(group, 0),
+                "symmetric": group > _P_MINUS_1,
+            }
+        )
+    return sorted(out, key=lambda g: (not g["symmetric"], -g["total"], -g["number"]))
+
+
+def failures(outcomes: Outcomes) -> dict[str, Any]:
+    """Where every attempt ended: lines that add up to the attempts, by route."""
+    attempts = outcomes.attempts
+    lines = []
+    for (stage, status), rows in attempts.groupby(["stage", "status"]):
+        routes = rows["route"].value_counts()
+        lines.append(
+            {
+                "stage": str(stage),
+                "status": str(status),
+                "text": STATUS_TEXT[Status(str(status))],
+                "counts": {route: int(routes.get(route, 0)) for route in ROUTES},
+                "total": len(rows),
+                "examples": _examples(rows["reason"], str(status)),
+            }
+        )
+    totals = attempts["route"].value_counts()
+    return {
+        "lines": sorted(lines, key=lambda x: (x["status"] != Status.OK, -x["total"])),
+        "totals": {route: int(totals.get(route, 0)) for route in ROUTES},
+        "total": len(attempts),
+    }
+
+
+def framework_failures(outcomes: Outcomes) -> dict[str, Any]:
+    """What became of the frameworks: lines that add up to the generated structures."""
+    lines = [
+        {
+            "status": str(status),
+            "text": _framework_text(str(status)),
+            "total": len(rows),
+            "examples": _examples(rows["reason"], str(status)),
+        }
+        for status, rows in outcomes.frameworks.groupby("status")
+    ]
+    return {
+        "lines": sorted(lines, key=lambda x: (x["status"] != Status.OK, -x["total"])),
+        "total": len(outcomes.frameworks),
+    }
+
+
+def _framework_text(status: str) -> str:
+    return "symmetric framework found" if status == Status.OK else STATUS_TEXT[Status(status)]
+
+
+def _examples(reasons: pd.Series, status: str) -> list[str]:
+    """Most frequent reasons, where they say more than the status."""
+    found = Counter(str(r) for r in reasons.dropna() if str(r) not in {"", status})
+    return [reason for reason, _ in found.most_common(_MOST_EXAMPLES)]
+
+
+def medians(rates: Rates) -> list[dict[str, Any]]:
+    """Measured quantities by route."""
+    return [
+        {"name": NAMES[quantity], "rows": {r: rates.get(quantity, r) for r in ROUTES}}
+        for quantity in MEASURED
+    ]
+
+
+def tolerance_rows(rates: Rates) -> list[dict[str, Any]]:
+    """Share above P-1 at each tolerance, by route."""
+    columns: Mapping[str, list[Row]] = {r: list(rates.of("above_p1bar", r)) for r in ROUTES}
+    return [
+        {"tolerance": row["tolerance"], "rates": {r: columns[r][i] for r in ROUTES}}
+        for i, row in enumerate(columns[ROUTES[0]])
+    ]

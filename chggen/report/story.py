@@ -1,0 +1,192 @@
+"""The result in plain words, and what to be careful about."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+from markupsafe import Markup
+
+from chggen.analysis.rows import ROUTES, Outcomes
+from chggen.config import Config
+from chggen.report import text
+from chggen.report.phases import Loaded
+from chggen.report.sections import Rates
+
+#: E_d under which the paper advises to go on to DFT, eV/atom (its §3.3).
+ADVISED: Final = 0.03
+#: Error of CHGNet's energies that the paper quotes, eV/atom (its §3.3).
+ERROR: Final = 0.03
+_FEW: Final = 100
+_BELOW_BELIEF: Final = -0.15
+_MOST_UNCONVERGED: Final = 0.2
+_METASTABLE: Final = 0.1
+_P_MINUS_1: Final = 2
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One line at the top of the page.
+
+    Args:
+        level: 'warning' (numbers may mislead) or 'note' (good to know).
+        text: one or two sentences.
+    """
+
+    level: str
+    text: str | Markup
+
+
+def headline(system: str, outcomes: Outcomes, rates: Rates, best: pd.DataFrame) -> list[Markup]:
+    """What was searched, how much, the best result and what it means, in sentences."""
+    tried = {route: rates.get("attempted", route)["n"] for route in ROUTES}
+    names = outcomes.compositions
+    which = (
+        Markup(" and ").join(text.formula(c) for c in names)
+        if len(names) <= 2  # noqa: PLR2004
+        else Markup(f"{len(names)} compositions")
+    )
+    total = sum(tried.values())
+    split = (
+        f": {text.count(tried[ROUTES[0]])} generated from scratch and"
+        f" {text.count(tried[ROUTES[1]])} by putting guest atoms back into a framework"
+        if tried[ROUTES[1]]
+        else ""
+    )
+    relaxed, symmetric, below = (
+        rates.get(q)["k"] for q in ("relaxed", "symmetric", "below_threshold")
+    )
+    threshold = text.milli(_threshold(rates))
+    first = Markup(
+        "We searched for crystal structures of {} ({}) and tried {}{}."
+    ).format(which, system, text.plural(total, "structure"), split)
+    if not relaxed:
+        return [first, Markup("None of them relaxed to a structure with an energy.")]
+    second = Markup(
+        "{} relaxed, {} are symmetric (above <span class='sg'><i>P</i><b>1</b></span>), and {}"
+        " less than {} meV/atom above the hull of the known phases."
+    ).format(
+        text.count(relaxed), text.count(symmetric),
+        "one lies" if below == 1 else f"{text.count(below)} lie", threshold,
+    )
+    return [first, second, *_best(best)]
+
+
+def _threshold(rates: Rates) -> float:
+    tolerance = rates.get("below_threshold")["tolerance"]
+    return float(tolerance.split()[2]) if tolerance else 0.0
+
+
+def _best(best: pd.DataFrame) -> list[Markup]:
+    if best.empty:
+        return [Markup("None of them could be given a decomposition energy.")]
+    row = best.iloc[0]
+    energy = float(row["decomposition_energy"])
+    symmetric = best[best["symmetric"]]
+    out = [
+        Markup("The best, {} in {}, {}. {}").format(
+            text.formula(row["composition"]), _group(row), _where(energy), meaning(row)
+        )
+    ]
+    if not row["symmetric"] and not symmetric.empty:
+        other = symmetric.iloc[0]
+        out.append(
+            Markup("The best symmetric one is {} in {}, which {}.").format(
+                text.formula(other["composition"]), _group(other),
+                _where(float(other["decomposition_energy"])),
+            )
+        )
+    return out
+
+
+def _group(row: Mapping[str, Any] | pd.Series) -> Markup:
+    return Markup("{} (no. {})").format(
+        text.space_group(row["space_group_symbol"]), row["space_group_number"]
+    )
+
+
+def _where(energy: float) -> str:
+    amount = f"{text.milli(abs(energy))} meV/atom"
+    return f"lies {amount} {'below' if energy < 0 else 'above'} the hull of the known phases"
+
+
+def meaning(row: Mapping[str, Any] | pd.Series) -> Markup:
+    """What an E_d says to someone who may want to make the compound."""
+    energy = float(row["decomposition_energy"])
+    products = row["decomposition_products"]
+    into = (
+        Markup(" into {}").format(text.products(products))
+        if not text.missing(products) and products
+        else Markup("")
+    )
+    if energy < 0:
+        return Markup(
+            "If that holds, it is stable against decomposition{}; but the potential's error is"
+            " about {} meV/atom, so it needs DFT to confirm."
+        ).format(into, text.milli(ERROR))
+    if energy < ERROR:
+        return Markup(
+            "At 0 K it would gain a little by decomposing{}, but by less than the potential's"
+            " error of about {} meV/atom: DFT has to decide whether it is stable."
+        ).format(into, text.milli(ERROR))
+    if energy < _METASTABLE:
+        return Markup(
+            "It is predicted to be metastable: at 0 K it would gain by decomposing{}, by an"
+            " amount that compounds made in practice do show."
+        ).format(into)
+    return Markup(
+        "It is predicted to be unstable: it would gain much by decomposing{}."
+    ).format(into)
+
+
+def notices(
+    config: Config, outcomes: Outcomes, rates: Rates, loaded: Loaded, mixed: Sequence[str]
+) -> list[Notice]:
+    """What a reader should know before trusting the numbers, worst first."""
+    out = [Notice("warning", f"The tables do not belong together: {what}.") for what in mixed]
+    if loaded.partial:
+        out.append(Notice("warning", f"The reference is not complete: {loaded.partial}."))
+    if loaded.problem:
+        out.append(Notice("warning", f"The reference could not be read again: {loaded.problem}."))
+    out += _about_results(config, outcomes, rates)
+    if config.screen.threshold > ADVISED:
+        out.append(Notice("note", (
+            f"The threshold is {text.milli(config.screen.threshold)} meV/atom. The potential makes"
+            " the energy landscape too soft and E_d too low where it is high; the CHGGen paper"
+            f" advises {text.milli(ADVISED)} meV/atom."
+        )))
+    if not loaded.problem and not loaded.has_structures:
+        out.append(Notice("note", (
+            "The reference has energies but no structures, so known phases could not be"
+            " recognised: “new” means “no duplicate of another structure found here”."
+        )))
+    return out
+
+
+def _about_results(config: Config, outcomes: Outcomes, rates: Rates) -> list[Notice]:
+    out = []
+    generated = {c: rates.get("attempted", ROUTES[0], c)["n"] for c in outcomes.compositions}
+    few = [c for c, n in generated.items() if n < _FEW]
+    if few:
+        what = (
+            text.plain_formula(few[0]) if len(few) == 1 else f"{len(few)} compositions"
+        )
+        least = min(generated.values())
+        out.append(Notice("warning", (
+            f"Few structures: {what} had fewer than {_FEW} generated (least: {least}). Rates are"
+            " uncertain, and a low-energy structure is easily missed."
+        )))
+    relaxed, converged = rates.get("relaxed")["k"], rates.get("converged")["k"]
+    if relaxed and 1 - converged / relaxed > _MOST_UNCONVERGED:
+        out.append(Notice("warning", (
+            f"{text.percent(1 - converged / relaxed)} of the relaxed structures ran out of steps"
+            f" ({config.relax.max_steps}): their energies are upper bounds."
+        )))
+    energies = outcomes.attempts.loc[outcomes.attempts["relaxed"], "decomposition_energy"]
+    strange = int((energies < _BELOW_BELIEF).sum())
+    if strange:
+        out.append(Notice("warning", (
+            f"{text.plural(strange, 'structure')} more than {text.milli(-_BELOW_BELIEF)} meV/atom"
+            " below the hull: rather a failure of the potential than a discovery."
+        )))
+    return out
