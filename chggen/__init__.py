@@ -1,0 +1,1 @@
+"""CHGGen: crystal structure prediction by host-guided diffusion, as a campaign."""

@@ -96,9 +96,7 @@ class Campaign:
     def tables(self, system: str, table: str) -> list[str]:
         """Paths of one table of every shard of a system."""
         return [
-            f"{self.results}/{s.folder}/{table}.parquet"
-            for s in self.shards
-            if s.system == system
+            f"{self.results}/{s.folder}/{table}.parquet" for s in self.shards if s.system == system
         ]
 
     def targets(self) -> list[str]:
@@ -157,8 +155,10 @@ class Campaign:
             potential = self.config.relax.potential
             try:
                 require_same(
-                    POTENTIALS[potential], potential,
-                    contract_of(system.reference), "the reference",
+                    POTENTIALS[potential],
+                    potential,
+                    contract_of(system.reference),
+                    "the reference",
                 )
             except ContractError as error:
                 raise ConfigError(f"{where}.reference: {error}") from error

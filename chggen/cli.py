@@ -1,5 +1,6 @@
 """``chggen VERB``: every stage on Parquet files, without Snakemake."""
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -172,8 +173,13 @@ def report(
     paths = {name: [Path(p) for p in campaign.tables(system, name)] for name in names}
     with bar("report") as progress:
         run(
-            system, paths, folder / "screened.parquet", folder / "report.parquet",
-            folder / "report.html", campaign.config, progress,
+            system,
+            paths,
+            folder / "screened.parquet",
+            folder / "report.parquet",
+            folder / "report.html",
+            campaign.config,
+            progress,
         )
 
 
@@ -186,15 +192,12 @@ def train(
     changes: Changes = None,
 ) -> None:
     """Train a score network; a run that was stopped goes on where it was."""
-    import torch
-
     from chggen.config import TrainConfig
     from chggen.stages.train import train as run
 
     given: dict[str, Any] = {"data": data, "validation": validation, "output": output}
     extra = [f"{key}={value}" for key, value in given.items() if value is not None]
     settings = configfile.parse_section(TrainConfig, "train", config, [*(changes or ()), *extra])
-    torch.set_num_threads(max(torch.get_num_threads(), 1))
     with bar("read structures") as progress:
         path = run(settings, lambda record: typer.echo(_record(record), err=True), progress)
     typer.echo(path)
@@ -259,6 +262,10 @@ def check(
 
 def main() -> None:
     """Entry point: an error of the user is one line, exit code 1."""
+    # waiting threads that spin make a busy machine many times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # spglib reports every structure it can do nothing with at a large tolerance
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")
     warnings.simplefilter("ignore")
     try:
         app()

@@ -94,9 +94,7 @@ def canonical(counts: Mapping[str, int]) -> str:
     """Canonical reduced formula of counts per symbol."""
     divisor = reduce(math.gcd, counts.values())
     symbols = sorted(counts, key=lambda s: (_ORDER[s], s))
-    return "".join(
-        s + (str(counts[s] // divisor) if counts[s] != divisor else "") for s in symbols
-    )
+    return "".join(s + (str(counts[s] // divisor) if counts[s] != divisor else "") for s in symbols)
 
 
 def canonical_formula(formula: str) -> str:

@@ -127,9 +127,7 @@ def _reference(value: Any) -> Any:  # noqa: ANN401
 class SystemConfig(Strict):
     """One chemical system."""
 
-    compositions: Annotated[
-        list[CompositionSpec], BeforeValidator(_as_list), Field(min_length=1)
-    ]
+    compositions: Annotated[list[CompositionSpec], BeforeValidator(_as_list), Field(min_length=1)]
     """Formulas, lines (``{line: [ZnS, P2S5], max_atoms: 20}``) or element ranges
     (``{range: Li_x Si_y, where: x > y, max_atoms: 25}``)."""
     formula_units: Annotated[list[Count], BeforeValidator(_as_list), Field(min_length=1)] = [1]
@@ -277,9 +275,9 @@ PAPER_LADDER = [
 class RefineConfig(Strict):
     """Removal of guests and symmetrisation of the framework."""
 
-    ladder: Annotated[
-        list[LadderStep], BeforeValidator(_ladder), Field(min_length=1)
-    ] = PAPER_LADDER
+    ladder: Annotated[list[LadderStep], BeforeValidator(_ladder), Field(min_length=1)] = (
+        PAPER_LADDER
+    )
     """(symprec, angle tolerance) tried in order until the space group is above P-1."""
     max_displacement: Positive = 1.0
     """Cap on the displacement of any host atom by symmetrisation, Å."""

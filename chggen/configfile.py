@@ -77,9 +77,7 @@ def override(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     return merged
 
 
-def _one_line(
-    error: ValidationError, model: type[BaseModel] = Config, prefix: str = ""
-) -> str:
+def _one_line(error: ValidationError, model: type[BaseModel] = Config, prefix: str = "") -> str:
     """The deepest problem as ``config: key = value: what is wrong``."""
     problems = error.errors(include_url=False)
     # an item that fits no branch of a union is reported once per branch: the branch
@@ -96,7 +94,8 @@ def _one_line(
         return f"config: key '{key}' is missing"
     value = problem["input"]
     shown = "" if isinstance(value, Mapping) else f" = {value!r}"
-    choices = sorted({_message(p) for p in problems if _path(p["loc"]) == path} or {_message(problem)})
+    same = {_message(p) for p in problems if _path(p["loc"]) == path}
+    choices = sorted(same or {_message(problem)})
     return f"config: {key}{shown}: {' or '.join(choices)}"
 
 

@@ -45,6 +45,5 @@ def require_same(first: Contract, first_name: str, second: Contract, second_name
     """Raise :class:`ContractError` unless the two may be compared."""
     if first != second:
         raise ContractError(
-            f"{first_name} energies ({first}) cannot be compared with"
-            f" {second_name} ({second})"
+            f"{first_name} energies ({first}) cannot be compared with {second_name} ({second})"
         )

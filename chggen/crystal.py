@@ -41,9 +41,7 @@ class Crystal:
     info: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, cell: ArrayLike, atomic_numbers: ArrayLike, frac_coords: ArrayLike
-    ) -> Self:
+    def of(cls, cell: ArrayLike, atomic_numbers: ArrayLike, frac_coords: ArrayLike) -> Self:
         """Build from anything array-like; raises ``ValueError`` on wrong shapes."""
         z = np.asarray(atomic_numbers, dtype=np.int64).reshape(-1)
         return cls(
@@ -110,9 +108,7 @@ class Crystal:
     @classmethod
     def from_structure(cls, structure: "Structure") -> Self:
         """Crystal of an ordered pymatgen ``Structure``."""
-        return cls.of(
-            structure.lattice.matrix, structure.atomic_numbers, structure.frac_coords
-        )
+        return cls.of(structure.lattice.matrix, structure.atomic_numbers, structure.frac_coords)
 
     def take(self, index: ArrayLike) -> Self:
         """Only the atoms picked by an index or boolean mask."""

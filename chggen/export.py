@@ -12,8 +12,17 @@ from chggen.schema import SCHEMAS
 
 #: Columns shown when none are named, where the table has them.
 _USUAL = (
-    "id", "composition", "route", "status", "n_atoms", "space_group_symbol",
-    "decomposition_energy", "energy_per_atom", "min_distance", "rank", "reason",
+    "id",
+    "composition",
+    "route",
+    "status",
+    "n_atoms",
+    "space_group_symbol",
+    "decomposition_energy",
+    "energy_per_atom",
+    "min_distance",
+    "rank",
+    "reason",
 )
 
 
@@ -78,7 +87,8 @@ def _extxyz(rows: Sequence[Mapping[str, Any]], output: Path) -> Path:
         )
         skip = {"cell", "atomic_numbers", "frac_coords", "guest_mask"}
         atoms.info = {
-            k: v for k, v in row.items()
+            k: v
+            for k, v in row.items()
             if k not in skip and v is not None and not isinstance(v, list) and v != ""
         }
         frames.append(atoms)

@@ -49,7 +49,10 @@ def bar(label: str) -> Iterator[Progress]:
     from rich.progress import Progress as RichProgress
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
     )
     with RichProgress(*columns, console=Console(stderr=True)) as display:
         task = display.add_task(label, total=None)

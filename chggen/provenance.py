@@ -20,8 +20,17 @@ PACKAGE = Path(__file__).parent
 
 #: Packages whose versions go into every header.
 PACKAGES = (
-    "chggen", "chgnet", "e3nn", "numpy", "pyarrow", "pymatgen", "scipy", "snakemake",
-    "spglib", "torch", "torch-sim-atomistic",
+    "chggen",
+    "chgnet",
+    "e3nn",
+    "numpy",
+    "pyarrow",
+    "pymatgen",
+    "scipy",
+    "snakemake",
+    "spglib",
+    "torch",
+    "torch-sim-atomistic",
 )
 
 
@@ -103,7 +112,10 @@ def versions() -> dict[str, str]:
 
 
 def header(
-    stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str] | None = None, **facts: Any  # noqa: ANN401
+    stage: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str] | None = None,
+    **facts: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
     """Header of a table: stage, settings and their digest, code digest, inputs, versions."""
     return {

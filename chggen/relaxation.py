@@ -51,10 +51,17 @@ def relax(
     todo = []
     for k, c in enumerate(crystals):
         if not c.is_finite:
-            out[k] = Relaxation(None, Status.NOT_FINITE, "input is not finite", stop_reason="not_finite")
+            out[k] = Relaxation(
+                None, Status.NOT_FINITE, "input is not finite", stop_reason="not_finite"
+            )
         elif c.min_distance < settings.min_distance:
-            out[k] = Relaxation(None, Status.TOO_CLOSE, f"shortest distance {c.min_distance:.2f} Å",
-                                stop_reason="too_close", min_distance=c.min_distance)
+            out[k] = Relaxation(
+                None,
+                Status.TOO_CLOSE,
+                f"shortest distance {c.min_distance:.2f} Å",
+                stop_reason="too_close",
+                min_distance=c.min_distance,
+            )
         else:
             todo.append(k)
     while todo:
@@ -90,7 +97,11 @@ def _batch(cs, settings, model):
         sm = s.stress.abs().amax((1, 2)) * GPA_PER_EV_PER_A3
         bad = ~(torch.isfinite(s.energy) & torch.isfinite(fm))
         ok = (fm < settings.fmax) & ((sm < settings.smax) | (not settings.relax_cell))
-        done = (ok | bad).nonzero().squeeze(1).tolist() if step < settings.max_steps else list(range(s.n_systems))
+        done = (
+            (ok | bad).nonzero().squeeze(1).tolist()
+            if step < settings.max_steps
+            else list(range(s.n_systems))
+        )
         for d in done:
             k = live[d]
             c = cs[k]
@@ -100,10 +111,27 @@ def _batch(cs, settings, model):
             new = Crystal.of(cell, c.atomic_numbers, fr)
             n = len(c)
             status = Status.NOT_FINITE if bad[d] else Status.OK if ok[d] else Status.NOT_CONVERGED
-            res[k] = Relaxation(None if bad[d] else new, status, "" if ok[d] else status.value, float(s.energy[d]) / n, float(e0[k]) / n,
-                                float(e0[k] - s.energy[d]) / n, None, float(fm[d]), float(sm[d]), step, bool(ok[d]),
-                                "converged" if ok[d] else "max_steps" if status == Status.NOT_CONVERGED else status.value,
-                                0.0, new.volume_per_atom, new.min_distance)
+            res[k] = Relaxation(
+                None if bad[d] else new,
+                status,
+                "" if ok[d] else status.value,
+                float(s.energy[d]) / n,
+                float(e0[k]) / n,
+                float(e0[k] - s.energy[d]) / n,
+                None,
+                float(fm[d]),
+                float(sm[d]),
+                step,
+                bool(ok[d]),
+                "converged"
+                if ok[d]
+                else "max_steps"
+                if status == Status.NOT_CONVERGED
+                else status.value,
+                0.0,
+                new.volume_per_atom,
+                new.min_distance,
+            )
         if done:
             live = [k for d, k in enumerate(live) if d not in set(done)]
             if not live:
@@ -112,4 +140,5 @@ def _batch(cs, settings, model):
         s = fire_step(s, model)
     w = (time.perf_counter() - t0) / len(cs)
     from dataclasses import replace
+
     return [replace(r, wall_time=w) for r in res]

@@ -65,8 +65,13 @@ RELAXATION: list[Column] = [
     ("energy_per_atom", F64, "eV/atom", "potential energy of the final structure"),
     ("energy_per_atom_initial", F64, "eV/atom", "potential energy before relaxation"),
     ("delta_energy_per_atom", F64, "eV/atom", "initial minus final energy (ΔE)"),
-    ("rmsd", F64, "Å", "largest pairwise distance initial-final after StructureMatcher"
-     " alignment; null if they do not match"),
+    (
+        "rmsd",
+        F64,
+        "Å",
+        "largest pairwise distance initial-final after StructureMatcher"
+        " alignment; null if they do not match",
+    ),
     ("fmax", F64, "eV/Å", "largest atomic force at the end"),
     ("smax", F64, "GPa", "largest absolute stress component at the end"),
     ("steps", I32, "", "optimiser steps taken"),
@@ -97,8 +102,12 @@ INPAINTING: list[Column] = [
     *[c for c in GENERATION if c[0] != "bravais_type"],
     ("guest_mask", pa.list_(BOOL), "", "true = guest atom that was placed, false = host"),
     ("host_space_group_number", I32, "", "space group of the framework it was drawn into"),
-    ("host_displacement_max", F64, "Å", "largest distance of a host atom from its"
-     " framework site after sampling"),
+    (
+        "host_displacement_max",
+        F64,
+        "Å",
+        "largest distance of a host atom from its framework site after sampling",
+    ),
 ]
 
 SCREENING: list[Column] = [
@@ -112,14 +121,23 @@ SCREENING: list[Column] = [
     ("space_group_symbol", STR, "", "its Hermann-Mauguin symbol"),
     ("symprec", F64, "Å", "tolerance of the symmetry verdict"),
     ("angle_tolerance", F64, "°", "angle tolerance of the symmetry verdict"),
-    ("space_group_numbers", pa.list_(I32), "", "space group at each tolerance of"
-     " screen.tolerances, in that order"),
+    (
+        "space_group_numbers",
+        pa.list_(I32),
+        "",
+        "space group at each tolerance of screen.tolerances, in that order",
+    ),
     ("host_space_group_number", I32, "", "space group of the framework, inpainting only"),
     ("symmetric", BOOL, "", "success test: above P-1 and shortest distance ≥ the limit"),
     ("formation_energy_per_atom", F64, "eV/atom", "against the reference's elements"),
-    ("decomposition_energy", F64, "eV/atom", "E_d: energy minus the hull of the competing"
-     " phases at this composition, own entry left out (pymatgen get_e_above_hull on a"
-     " diagram without the row, allow_negative); negative = breaks the hull"),
+    (
+        "decomposition_energy",
+        F64,
+        "eV/atom",
+        "E_d: energy minus the hull of the competing"
+        " phases at this composition, own entry left out (pymatgen get_e_above_hull on a"
+        " diagram without the row, allow_negative); negative = breaks the hull",
+    ),
     ("decomposition_products", STR, "", "competing phases and their atomic fractions"),
     ("below_threshold", BOOL, "", "E_d is under screen.threshold"),
     ("duplicate_of", STR, "", "id of the lower-energy row it matches; null if unique"),
@@ -179,6 +197,14 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
 
 #: Columns that are never null, whatever became of the row.
 REQUIRED: Final = (
-    "id", "system", "composition", "route", "seed", "index", "draw", "random_seed",
-    "status", "reason",
+    "id",
+    "system",
+    "composition",
+    "route",
+    "seed",
+    "index",
+    "draw",
+    "random_seed",
+    "status",
+    "reason",
 )

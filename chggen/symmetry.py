@@ -174,9 +174,7 @@ class _Primitive:
     shift: Floats
 
 
-def _primitive(
-    crystal: Crystal, symprec: float, angle_tolerance: float
-) -> tuple[_Primitive, int]:
+def _primitive(crystal: Crystal, symprec: float, angle_tolerance: float) -> tuple[_Primitive, int]:
     """Average over the pure translations found; also the space group number.
 
     This comes first because a supercell (2×1×1 of a cubic cell) does not map onto itself

@@ -10,6 +10,8 @@ sys.path.insert(0, HOME)
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [HOME, os.environ.get("PYTHONPATH")])
 )
+# spglib reports every structure it can do nothing with at a large tolerance
+os.environ.setdefault("SPGLIB_WARNING", "OFF")
 
 from chggen.campaign import Campaign
 from chggen.errors import ChggenError

@@ -7,7 +7,8 @@ from chggen.job import job
 from chggen.stages.inpaint import inpaint
 
 given = snakemake.params.given
-with job(f"inpaint {'/'.join(snakemake.wildcards)}", snakemake.log[0], snakemake.threads) as progress:
+label = f"inpaint {'/'.join(snakemake.wildcards)}"
+with job(label, snakemake.log[0], snakemake.threads) as progress:
     inpaint(
         snakemake.input.table,
         snakemake.output.table,

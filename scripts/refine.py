@@ -7,7 +7,8 @@ from chggen.job import job
 from chggen.stages.refine import refine
 
 given = snakemake.params.given
-with job(f"refine {'/'.join(snakemake.wildcards)}", snakemake.log[0], snakemake.threads) as progress:
+label = f"refine {'/'.join(snakemake.wildcards)}"
+with job(label, snakemake.log[0], snakemake.threads) as progress:
     refine(
         snakemake.input.table,
         snakemake.output.table,

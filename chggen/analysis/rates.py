@@ -51,8 +51,16 @@ MEASURED: Final[dict[str, str]] = {
 }
 #: Counted quantities of an attempt, which are columns of ``Outcomes.attempts``.
 _FLAGS: Final = (
-    "sampled", "relaxed", "converged", "rmsd_defined", "symmetric", "below_threshold",
-    "breaks_hull", "unique", "new", "selected",
+    "sampled",
+    "relaxed",
+    "converged",
+    "rmsd_defined",
+    "symmetric",
+    "below_threshold",
+    "breaks_hull",
+    "unique",
+    "new",
+    "selected",
 )
 
 
@@ -141,8 +149,12 @@ def counted(quantity: str, k: int, n: int) -> Row:
     low, high = wilson(k, n)
     value = k / n if n else None
     return {
-        "quantity": quantity, "n": n, "k": k, "value": value,
-        "low": low if n else None, "high": high if n else None,
+        "quantity": quantity,
+        "n": n,
+        "k": k,
+        "value": value,
+        "low": low if n else None,
+        "high": high if n else None,
     }
 
 
@@ -200,6 +212,11 @@ def _measured(attempts: pd.DataFrame) -> Iterator[Row]:
         )
         unit = (SCHEMAS[table].field(quantity).metadata or {}).get(b"unit", b"").decode()
         yield {
-            "quantity": quantity, "n": len(values), "k": None, "value": median,
-            "low": low, "high": high, "unit": unit,
+            "quantity": quantity,
+            "n": len(values),
+            "k": None,
+            "value": median,
+            "low": low,
+            "high": high,
+            "unit": unit,
         }

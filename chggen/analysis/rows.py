@@ -22,7 +22,9 @@ ROUTES: Final = ("unconditional", "inpainting")
 KEY: Final = ["composition", "route", "seed", "index", "draw"]
 #: What the columns of an attempt come from, under the names they get here.
 _SAMPLED: Final = {
-    "status": "sample_status", "reason": "sample_reason", "score_calls": "score_calls",
+    "status": "sample_status",
+    "reason": "sample_reason",
+    "score_calls": "score_calls",
 }
 _RELAXED: Final = {
     "status": "relax_status",
@@ -41,11 +43,22 @@ _SCREENED: Final = {
     **{
         name: name
         for name in (
-            "n_atoms", "min_distance", "volume_per_atom", "space_group_number",
-            "space_group_symbol", "space_group_numbers", "host_space_group_number",
+            "n_atoms",
+            "min_distance",
+            "volume_per_atom",
+            "space_group_number",
+            "space_group_symbol",
+            "space_group_numbers",
+            "host_space_group_number",
             "symmetric",
-            "formation_energy_per_atom", "decomposition_energy", "decomposition_products",
-            "below_threshold", "duplicate_of", "known_phase", "selected", "rank",
+            "formation_energy_per_atom",
+            "decomposition_energy",
+            "decomposition_products",
+            "below_threshold",
+            "duplicate_of",
+            "known_phase",
+            "selected",
+            "rank",
         )
     },
 }
@@ -69,7 +82,7 @@ class Outcomes:
             ``unique``, ``new`` and ``selected`` (each of the last three among those
             below the threshold); the measured columns of the tables (units as there).
         frameworks: one row per generated structure: ``KEY``, ``status``, ``reason`` and
-            ``space_group_number`` of its framework.
+            space group of its framework.
         compositions: in the order of the tables.
     """
 
@@ -78,9 +91,7 @@ class Outcomes:
     compositions: list[str]
 
 
-def read_outcomes(
-    paths: Mapping[str, Sequence[str | Path]], screened: str | Path
-) -> Outcomes:
+def read_outcomes(paths: Mapping[str, Sequence[str | Path]], screened: str | Path) -> Outcomes:
     """Outcomes of a system.
 
     Args:
@@ -102,7 +113,7 @@ def read_outcomes(
     frameworks = _frame(
         paths,
         "refined",
-        {k: k for k in ("status", "reason", "space_group_number")},
+        {k: k for k in ("status", "reason", "space_group_number", "space_group_symbol")},
     )
     if len(frameworks) != len(generated):
         raise TableError(
@@ -117,9 +128,7 @@ def _frame(
     return _read(paths.get(name, ()), name, columns)
 
 
-def _read(
-    paths: Sequence[str | Path], name: str, columns: Mapping[str, str]
-) -> pd.DataFrame:
+def _read(paths: Sequence[str | Path], name: str, columns: Mapping[str, str]) -> pd.DataFrame:
     """Chosen columns of all shards; structures stay on disk, a campaign has many."""
     wanted = [*KEY, *columns]
     parts = [tables.read_table(path, name).select(wanted) for path in paths]

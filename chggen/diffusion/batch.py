@@ -104,9 +104,7 @@ def neighbour_graph(batch: Batch, cutoff: float, most: int) -> Graph:
     from chggen.neighbours import neighbour_list
 
     with torch.no_grad():
-        centre, other, vectors = neighbour_list(
-            batch.positions, batch.cells, batch.system, cutoff
-        )
+        centre, other, vectors = neighbour_list(batch.positions, batch.cells, batch.system, cutoff)
         distance = vectors.norm(dim=-1)
         order = torch.argsort(distance)
         order = order[torch.argsort(centre[order], stable=True)]

@@ -76,13 +76,14 @@ class Convolution(nn.Module):
         """Radial weights per path, each [n, k, channels of the neighbour's degree]."""
         n, k = neighbours.shape
         far = self.neighbour_in(condition)[neighbours.reshape(-1)].view(n, k, -1)
-        hidden = functional.silu(
-            self.radial_in(radial) + self.centre_in(condition)[:, None] + far
-        )
+        hidden = functional.silu(self.radial_in(radial) + self.centre_in(condition)[:, None] + far)
         return list(self.radial_out(hidden).split(self.path_channels, -1))
 
     def products(
-        self, features: list[Tensor], harmonics: list[Tensor], weights: list[Tensor],
+        self,
+        features: list[Tensor],
+        harmonics: list[Tensor],
+        weights: list[Tensor],
         neighbours: Tensor,
     ) -> list[Tensor]:
         """Weighted products summed over neighbours, per output degree [n, 2l+1, fan_in].
@@ -112,8 +113,12 @@ class Convolution(nn.Module):
         return [torch.cat(parts, -1) for parts in out]
 
     def forward(
-        self, features: list[Tensor], condition: Tensor, neighbours: Tensor,
-        radial: Tensor, harmonics: list[Tensor],
+        self,
+        features: list[Tensor],
+        condition: Tensor,
+        neighbours: Tensor,
+        radial: Tensor,
+        harmonics: list[Tensor],
     ) -> list[Tensor]:
         """Messages per degree; degree 0 carries the gates of the others behind it."""
         weights = self.weights(radial, condition, neighbours)

@@ -85,7 +85,7 @@ class StructureData:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         stored = cache / f"{digest}.npz" if cache else None
         if stored and stored.is_file():
-            return cls._load(stored, digest)
+            return cls.load(stored, digest)
         try:
             table = pd.read_csv(path, usecols=["cif"])
         except (ValueError, OSError, UnicodeDecodeError) as error:
@@ -104,23 +104,33 @@ class StructureData:
                     progress(done, len(texts))
         data = cls.of(crystals, digest, bad)
         if stored:
-            data._store(stored)
+            data.store(stored)
         return data
 
     @classmethod
-    def _load(cls, path: Path, digest: str) -> Self:
+    def load(cls, path: Path, digest: str) -> Self:
+        """Read arrays that :meth:`store` wrote."""
         with np.load(path, allow_pickle=False) as file:
             return cls(
-                file["cells"], file["atomic_numbers"], file["frac_coords"], file["sizes"],
-                digest, int(file["skipped"]),
+                file["cells"],
+                file["atomic_numbers"],
+                file["frac_coords"],
+                file["sizes"],
+                digest,
+                int(file["skipped"]),
             )
 
-    def _store(self, path: Path) -> None:
+    def store(self, path: Path) -> None:
+        """Keep the arrays for the next time."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npz")
         np.savez_compressed(
-            part, cells=self.cells, atomic_numbers=self.atomic_numbers,
-            frac_coords=self.frac_coords, sizes=self.sizes, skipped=self.skipped,
+            part,
+            cells=self.cells,
+            atomic_numbers=self.atomic_numbers,
+            frac_coords=self.frac_coords,
+            sizes=self.sizes,
+            skipped=self.skipped,
         )
         part.replace(path)
 
@@ -173,7 +183,7 @@ def materials_project(
     stored = cache / f"materials-project-{energy_above_hull}-{max_atoms}.npz"
     if stored.is_file():
         digest = hashlib.sha256(stored.read_bytes()).hexdigest()[:16]
-        return StructureData._load(stored, digest)
+        return StructureData.load(stored, digest)
     if not os.environ.get("MP_API_KEY"):
         raise ChggenError("train.data: not set, and MP_API_KEY is not in the environment")
     from mp_api.client import MPRester
@@ -186,5 +196,5 @@ def materials_project(
         )
     crystals = [Crystal.from_structure(d.structure) for d in documents if d.structure.is_ordered]
     data = StructureData.of(crystals, "", len(documents) - len(crystals))
-    data._store(stored)
-    return StructureData._load(stored, hashlib.sha256(stored.read_bytes()).hexdigest()[:16])
+    data.store(stored)
+    return StructureData.load(stored, hashlib.sha256(stored.read_bytes()).hexdigest()[:16])

@@ -92,8 +92,13 @@ class Layer(nn.Module):
         )
 
     def forward(
-        self, features: list[Tensor], embedding: Tensor, batch: Batch, neighbours: Tensor,
-        radial: Tensor, harmonics: list[Tensor],
+        self,
+        features: list[Tensor],
+        embedding: Tensor,
+        batch: Batch,
+        neighbours: Tensor,
+        radial: Tensor,
+        harmonics: list[Tensor],
     ) -> list[Tensor]:
         """New features per degree, [n, 2l+1, channels]."""
         scalars = self.norm_in(features[0][:, 0])
@@ -105,8 +110,7 @@ class Layer(nn.Module):
         gate = torch.sigmoid(gates).split(self.gate_sizes, -1)
         scalars = features[0][:, 0] + functional.silu(mixed)
         tensors = [
-            x + m * g[:, None]
-            for x, m, g in zip(features[1:], message[1:], gate, strict=True)
+            x + m * g[:, None] for x, m, g in zip(features[1:], message[1:], gate, strict=True)
         ]
         # the mean over the crystal tells each atom what else is in the cell, which no
         # cutoff reaches; it is invariant, and the same for a supercell
@@ -144,14 +148,10 @@ class ScoreNetwork(nn.Module):
         self.element = nn.Embedding(len(SYMBOLS), width)
         self.row = nn.Embedding(8, width)
         self.column = nn.Embedding(19, width)
-        self.noise = nn.Sequential(
-            nn.Linear(_LEVELS, width), nn.SiLU(), nn.Linear(width, width)
-        )
+        self.noise = nn.Sequential(nn.Linear(_LEVELS, width), nn.SiLU(), nn.Linear(width, width))
         self.radial = RadialBasis(settings.radial_basis, settings.cutoff)
         self.start = nn.Linear(2 * width, settings.channels[0])
-        self.layers = nn.ModuleList(
-            Layer(settings, 2 * width) for _ in range(settings.layers)
-        )
+        self.layers = nn.ModuleList(Layer(settings, 2 * width) for _ in range(settings.layers))
         self.gate = nn.Sequential(
             nn.Linear(settings.channels[0] + 2 * width, 64),
             nn.SiLU(),
@@ -182,7 +182,8 @@ class ScoreNetwork(nn.Module):
         weight = envelope(distance, graph.reach)[..., None] / math.sqrt(self.settings.neighbours)
         degrees = list(range(len(self.settings.channels)))
         harmonics = o3.spherical_harmonics(degrees, graph.vectors, True, "component")  # noqa: FBT003
-        split = [weight * y for y in harmonics.split([2 * d + 1 for d in degrees], -1)]
+        sizes = [2 * d + 1 for d in degrees]
+        split = [weight * y for y in harmonics.split(sizes, -1)]  # type: ignore[no-untyped-call]
         radial = self.radial(distance)
         embedding = self.embed(batch.atomic_numbers, sigma)
         scalars = self.start(embedding)

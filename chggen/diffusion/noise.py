@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -40,7 +40,7 @@ class NoiseStream:
         self._generators = [np.random.default_rng(seed) for seed in seeds]
         self._sizes = list(sizes)
         self._like = like
-        self._ready: NDArray[np.float64] = np.empty((0, sum(self._sizes), 3))
+        self._ready: npt.NDArray[np.float64] = np.empty((0, sum(self._sizes), 3))
         self._next = 0
 
     def __call__(self) -> Tensor:

@@ -68,7 +68,12 @@ class PaperSampler:
         return self.sigma_max * noise()
 
     def _down(
-        self, x: Tensor, sigma: float, lower: float, score: Score, batch: Batch,
+        self,
+        x: Tensor,
+        sigma: float,
+        lower: float,
+        score: Score,
+        batch: Batch,
         noise: NoiseStream,
     ) -> tuple[Tensor, Tensor]:
         """Predictor from ``sigma`` to ``lower`` and corrector there; also the last z."""
@@ -88,7 +93,11 @@ class PaperSampler:
         return x, z
 
     def generate(
-        self, x: Tensor, score: Score, batch: Batch, noise: NoiseStream,
+        self,
+        x: Tensor,
+        score: Score,
+        batch: Batch,
+        noise: NoiseStream,
         progress: Progress = _silent,
     ) -> Tensor:
         """Unconditional generation from x_T; returns positions [n, 3]."""
@@ -99,8 +108,14 @@ class PaperSampler:
         return x
 
     def inpaint(
-        self, x: Tensor, host: Tensor, guest: Tensor, score: Score, batch: Batch,
-        noise: NoiseStream, progress: Progress = _silent,
+        self,
+        x: Tensor,
+        host: Tensor,
+        guest: Tensor,
+        score: Score,
+        batch: Batch,
+        noise: NoiseStream,
+        progress: Progress = _silent,
     ) -> Tensor:
         """RePaint: guests given the host.
 
@@ -159,7 +174,11 @@ class FastSampler:
         return torch.einsum("ni,nij->nj", frac, batch.cells[batch.system])
 
     def generate(
-        self, x: Tensor, score: Score, batch: Batch, noise: NoiseStream,
+        self,
+        x: Tensor,
+        score: Score,
+        batch: Batch,
+        noise: NoiseStream,
         progress: Progress = _silent,
     ) -> Tensor:
         """Unconditional generation; returns positions [n, 3]."""
@@ -167,8 +186,14 @@ class FastSampler:
         return self.inpaint(x, x, everyone, score, batch, noise, progress)
 
     def inpaint(
-        self, x: Tensor, host: Tensor, guest: Tensor, score: Score, batch: Batch,
-        noise: NoiseStream, progress: Progress = _silent,
+        self,
+        x: Tensor,
+        host: Tensor,
+        guest: Tensor,
+        score: Score,
+        batch: Batch,
+        noise: NoiseStream,
+        progress: Progress = _silent,
     ) -> Tensor:
         """Guests given a clean host: only guests carry noise and move.
 

@@ -95,9 +95,7 @@ class Trainer:
             betas=settings.betas,
             weight_decay=settings.weight_decay,
         )
-        self.forward = (
-            torch.compile(self.network, dynamic=True) if self.compiled else self.network
-        )
+        self.forward = torch.compile(self.network, dynamic=True) if self.compiled else self.network
         self.total = self.epochs * math.ceil(self.data.n_atoms / settings.batch_atoms * 1.02)
 
     def batches(self) -> Iterator[Noised]:
@@ -129,7 +127,7 @@ class Trainer:
         graph = self.network.graph(noised.batch)
         loss = noised.residual(self.forward(noised.batch, graph, noised.sigma)).square().mean()
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
         self.optimiser.step()
         self.step += 1
@@ -150,13 +148,16 @@ class Trainer:
         """Everything that a resumed run needs; tensors in safetensors, numbers in JSON."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
-        names = {p: n for n, p in self.network.named_parameters()}
-        for parameter, state in self.optimiser.state.items():
-            for key, value in state.items():
-                tensors[f"optimiser.{names[parameter]}/{key}"] = torch.as_tensor(value)
+        for name, parameter in self.network.named_parameters():
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser.{name}/{key}"] = torch.as_tensor(value)
         numbers = {
-            "step": self.step, "epoch": self.epoch, "epoch_step": self.epoch_step,
-            "seconds": self.seconds, "epochs": self.epochs, "data": self.data.digest,
+            "step": self.step,
+            "epoch": self.epoch,
+            "epoch_step": self.epoch_step,
+            "seconds": self.seconds,
+            "epochs": self.epochs,
+            "data": self.data.digest,
             "preset": self.preset.model_dump(mode="json"),
         }
         data = save_tensors(
@@ -204,9 +205,7 @@ class Trainer:
                 self.optimiser.state[parameter] = state
 
 
-def train(
-    trainer: Trainer, directory: Path, validation: StructureData | None, log: Log
-) -> Path:
+def train(trainer: Trainer, directory: Path, validation: StructureData | None, log: Log) -> Path:
     """Train to the end, saving on the way; returns the path of the final checkpoint."""
     trainer.resume(directory)
     saved = logged = began = time.monotonic()
@@ -236,9 +235,7 @@ def _progress(trainer: Trainer, losses: list[float]) -> dict[str, Any]:
     }
 
 
-def finish(
-    trainer: Trainer, directory: Path, validation: StructureData | None, log: Log
-) -> Path:
+def finish(trainer: Trainer, directory: Path, validation: StructureData | None, log: Log) -> Path:
     """Validate the averaged network and write checkpoint and card."""
     network = trainer.averaged()
     card: dict[str, Any] = {

@@ -23,5 +23,12 @@ def load_potential(name: str, device="cpu", dtype=torch.float32) -> CHGNetModel:
     for key in sorted(state):
         h.update(key.encode())
         h.update(state[key].contiguous().numpy().tobytes())
-    return CHGNetModel(name, saved["model_args"], state, contract=POTENTIALS[name], digest=h.hexdigest()[:16],
-                       device=torch.device(device), dtype=dtype)
+    return CHGNetModel(
+        name,
+        saved["model_args"],
+        state,
+        contract=POTENTIALS[name],
+        digest=h.hexdigest()[:16],
+        device=torch.device(device),
+        dtype=dtype,
+    )

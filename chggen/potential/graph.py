@@ -32,6 +32,9 @@ class Graph:
     vectors: Tensor
     #: [U] system of each bond
     bond_system: Tensor
+    #: [N] system of each atom
+    system_idx: Tensor
+    n_systems: int
     #: [K] bond of each short bond
     short: Tensor
     #: [A] directed short edge of each side of an angle: edge < K is seen from ``first``
@@ -75,7 +78,9 @@ def build_graph(
     lonely = torch.ones(len(positions), dtype=torch.bool, device=positions.device)
     lonely[first] = False
     lonely[second] = False
-    return Graph(first, second, vectors, system, short, left, right, corner, lonely)
+    return Graph(
+        first, second, vectors, system, system_idx, len(cell), short, left, right, corner, lonely
+    )
 
 
 def _neighbours(

@@ -79,9 +79,7 @@ def choose(best: pd.DataFrame, most: int) -> pd.DataFrame:
     return order.drop_duplicates("id").head(most).sort_values(["decomposition_energy", "id"])
 
 
-def candidates(
-    chosen: pd.DataFrame, screened: str | Path, screen: ScreenConfig
-) -> list[Candidate]:
+def candidates(chosen: pd.DataFrame, screened: str | Path, screen: ScreenConfig) -> list[Candidate]:
     """Cards of chosen rows, with structures from table ``screened``."""
     ids = list(chosen["id"])
     if not ids:
@@ -114,10 +112,14 @@ def _candidate(row: Mapping[str, Any], crystal: Crystal, screen: ScreenConfig) -
         name=name,
         relaxed_cif=_cif(crystal.to_structure(), row, None, "as relaxed, symmetry not imposed"),
         symmetric_cif=_cif(
-            ideal.crystal.to_structure(), row, EXACT,
+            ideal.crystal.to_structure(),
+            row,
+            EXACT,
             f"symmetrised at symprec {screen.symprec:g} A, {screen.angle_tolerance:g} deg;"
             f" atoms moved by at most {ideal.displacement_max:.3f} A",
-        ) if ideal else None,
+        )
+        if ideal
+        else None,
     )
 
 
@@ -145,9 +147,7 @@ def _lattice(lengths: Sequence[float], angles: Sequence[float]) -> str:
     return f"{abc} Å; " + ", ".join(f"{x:.1f}" for x in angles) + "°"
 
 
-def _cif(
-    structure: "Structure", row: Mapping[str, Any], symprec: float | None, how: str
-) -> str:
+def _cif(structure: "Structure", row: Mapping[str, Any], symprec: float | None, how: str) -> str:
     """CIF as a data URI: a link that downloads without a script or a server."""
     from pymatgen.io.cif import CifWriter
 

@@ -4,6 +4,7 @@ The drawing is a projection made here; the page's script turns it when it is dra
 from the coordinates that each element carries.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -24,6 +25,8 @@ _BALL: Final = 0.42
 _BOND: Final = 1.2
 #: Atoms this near (Å) to a face of the cell are repeated on the opposite one.
 _ON_FACE: Final = 0.05
+#: With more atoms than this nothing is repeated on opposite faces.
+_MOST_REPEATED: Final = 60
 _TILT: Final = np.radians([-11.0, 17.0])
 _AXES: Final = ("a", "b", "c")
 
@@ -69,7 +72,7 @@ def picture(crystal: Crystal, label: str) -> Markup:
     return Markup(  # noqa: S704 - numbers and element symbols only, the label is escaped
         f'<svg class="cell" role="img" aria-label="{escape(label)}" data-turn="{matrix}"'
         f' data-scale="{scale:.4f}" viewBox="{-WIDTH / 2:g} {-HEIGHT / 2:g} {WIDTH} {HEIGHT}">'
-        f'<g>{"".join(parts)}</g>{_triad(scene.cell, turn)}</svg>'
+        f"<g>{''.join(parts)}</g>{_triad(scene.cell, turn)}</svg>"
     )
 
 
@@ -93,27 +96,76 @@ def palette(symbols: set[str]) -> Markup:
         )
     return Markup(  # noqa: S704 - element symbols and numbers only
         f'<svg width="0" height="0" style="position:absolute" aria-hidden="true"><defs>'
-        f'{"".join(gradients)}</defs></svg><style>{"".join(rules)}</style>'
+        f"{''.join(gradients)}</defs></svg><style>{''.join(rules)}</style>"
     )
 
 
 def _scene(crystal: Crystal) -> _Scene:
-    frac = crystal.frac_coords - np.floor(crystal.frac_coords)
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(crystal.cell), axis=0)
-    places: list[Floats] = []
-    atoms: list[int] = []
-    for atom, x in enumerate(frac):
-        near = _ON_FACE / heights
-        steps = [(0, 1) if f < e else (0, -1) if f > 1 - e else (0,)
-                 for f, e in zip(x, near, strict=True)]
-        for shift in product(*steps):
-            places.append(x + shift)
-            atoms.append(atom)
+    near = _ON_FACE * np.linalg.norm(np.linalg.inv(crystal.cell), axis=0)
+    frac = crystal.frac_coords - np.floor(crystal.frac_coords + near / 2)
+    units = [
+        (unit, whole, _on_faces(whole.mean(axis=0), near)) for unit, whole in _units(crystal, frac)
+    ]
+    if sum(len(unit) * len(shifts) for unit, _, shifts in units) > _MOST_REPEATED:
+        # copies on faces and corners would hide what is inside: one cell's content only
+        units = [(unit, whole, shifts[:1]) for unit, whole, shifts in units]
+    repeated = [
+        (atom, place)
+        for unit, whole, shifts in units
+        for shift in shifts
+        for atom, place in zip(unit, whole + shift, strict=True)
+    ]
+    atoms = [atom for atom, _ in repeated]
+    places = [place for _, place in repeated]
     numbers = [int(crystal.atomic_numbers[a]) for a in atoms]
     points = np.array(places) @ crystal.cell
     points, numbers = _complete(points, numbers, crystal, frac)
     middle = crystal.cell.sum(axis=0) / 2
     return _Scene(points - middle, numbers, _bonds(points, numbers), crystal.cell, middle)
+
+
+def _on_faces(middle: Floats, near: Floats) -> list[Floats]:
+    """Lattice translations that bring a point into the cell and, on a face, across."""
+    home = -np.floor(middle + near / 2)
+    steps = [
+        (0, 1) if x < e else (0, -1) if x > 1 - e else (0,)
+        for x, e in zip(middle + home, near, strict=True)
+    ]
+    return [home + shift for shift in product(*steps)]
+
+
+def _units(crystal: Crystal, frac: Floats) -> Iterator[tuple[list[int], Floats]]:
+    """Atoms that belong together, with coordinates that keep them together.
+
+    A finite covalent group (PS4, P2S6, P2S7) is one unit and is not cut by the cell;
+    every other atom, also in a network without end, is a unit of its own.
+    """
+    images = np.array(list(product((-1, 0, 1), repeat=3)))
+    z = crystal.atomic_numbers
+    reach = np.array(
+        [[_reach(int(a), int(b)) * _is_covalent(int(a), int(b)) for b in z] for a in z]
+    )
+    delta = (frac[None, None] + images[:, None, None] - frac[None, :, None]) @ crystal.cell
+    bonded = np.linalg.norm(delta, axis=-1) < reach
+    bonded[len(images) // 2, np.arange(len(z)), np.arange(len(z))] = False
+    left = set(range(len(z)))
+    while left:
+        start = min(left)
+        offsets = {start: np.zeros(3)}
+        todo, endless = [start], False
+        while todo:
+            atom = todo.pop()
+            for image, other in zip(*np.nonzero(bonded[:, atom]), strict=True):
+                there = offsets[atom] + images[image]
+                if int(other) not in offsets:
+                    offsets[int(other)] = there
+                    todo.append(int(other))
+                endless |= bool((offsets[int(other)] != there).any())
+        left -= set(offsets)
+        if endless:
+            yield from (([atom], frac[[atom]]) for atom in offsets)
+        else:
+            yield list(offsets), np.array([frac[a] + o for a, o in offsets.items()])
 
 
 def _complete(
@@ -159,12 +211,19 @@ def _reach(first: int, second: int) -> float:
 
 
 @cache
-def _is_centre(centre: int, ligand: int) -> bool:
-    """True for a covalent centre and its ligand: both no metals, the ligand greedier."""
+def _is_covalent(first: int, second: int) -> bool:
+    """True if neither element is a metal."""
     from pymatgen.core import Element
 
-    a, b = Element.from_Z(centre), Element.from_Z(ligand)
-    return not a.is_metal and not b.is_metal and a.X < b.X
+    return not any(Element.from_Z(z).is_metal for z in (first, second))
+
+
+@cache
+def _is_centre(centre: int, ligand: int) -> bool:
+    """True for a covalent centre and its ligand, the more electronegative one."""
+    from pymatgen.core import Element
+
+    return _is_covalent(centre, ligand) and Element.from_Z(centre).X < Element.from_Z(ligand).X
 
 
 def _view(cell: Floats) -> Floats:

@@ -16,6 +16,8 @@ from chggen.tables import Row
 
 #: Most compositions in one chart; the table below it has them all.
 MOST_COMPOSITIONS: Final = 40
+#: Structures drawn in one scatter plot.
+MOST_POINTS: Final = 3000
 _MARKERS: Final = {"unconditional": "o", "inpainting": "D"}
 #: Share of the values that an axis must show; the rest is counted in its last bin.
 _SHOWN: Final = 0.98
@@ -35,7 +37,7 @@ def success_rates(
     found = [r["high"] for (c, _), r in rates.items() if c in shown and r["high"] is not None]
     if not found:
         return None
-    with svg.drawing(430, 58 + 30 * max(len(shown), 1)) as (figure, axes):
+    with svg.drawing(380, 52 + 28 * max(len(shown), 1)) as (figure, axes):
         for row, composition in enumerate(shown):
             for offset, route in zip((-0.15, 0.15), ROUTES, strict=True):
                 _whisker(axes, rates[composition, route], row + offset, route)
@@ -44,7 +46,7 @@ def success_rates(
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.set_xlim(0, min(1.0, 1.08 * max(found)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g}"))
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         svg.clean(axes)
         axes.grid(axis="y", visible=False)
         axes.grid(axis="x", color=svg.FAINT, linewidth=0.6)
@@ -61,7 +63,13 @@ def _whisker(axes: Axes, rate: Row, y: float, route: str) -> None:
     colour = svg.ROUTE_COLOUR[route]
     axes.plot([rate["low"], rate["high"]], [y, y], color=colour, lw=1.6, solid_capstyle="round")
     axes.plot(
-        rate["value"], y, _MARKERS[route], color=colour, ms=5.5, mec=svg.PAPER, mew=0.8,
+        rate["value"],
+        y,
+        _MARKERS[route],
+        color=colour,
+        ms=5.5,
+        mec=svg.PAPER,
+        mew=0.8,
         clip_on=False,
     )
 
@@ -88,14 +96,19 @@ def distribution(
         return None
     marks = marks or {}
     edges = _edges(np.concatenate(list(values.values())), list(marks.values()))
-    with svg.drawing(300, 205) as (figure, axes):
+    with svg.drawing(255, 180) as (figure, axes):
         for route, found in values.items():
             _histogram(axes, found, edges, route)
         for text, place in marks.items():
             axes.axvline(place, color=svg.MUTED, lw=0.8, ls=(0, (3, 2)))
             axes.text(
-                place, 1.0, f" {text}", transform=axes.get_xaxis_transform(), fontsize=7.5,
-                color=svg.MUTED, va="top",
+                place,
+                1.0,
+                f" {text}",
+                transform=axes.get_xaxis_transform(),
+                fontsize=7.5,
+                color=svg.MUTED,
+                va="top",
             )
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(0, axes.get_ylim()[1] * 1.12)
@@ -111,7 +124,7 @@ def distribution(
 
 def _edges(values: np.ndarray, marks: Sequence[float]) -> np.ndarray:
     low, high = np.quantile(values, [(1 - _SHOWN) / 2, (1 + _SHOWN) / 2])
-    low, high = min(low, *marks, high), max(high, *marks)
+    low, high = min([low, *marks]), max([high, *marks])
     if values.min() >= 0:
         low = 0.0
     if high - low < 1e-9:  # noqa: PLR2004 - all the same
@@ -128,10 +141,20 @@ def _histogram(axes: Axes, values: np.ndarray, edges: np.ndarray, route: str) ->
     axes.stairs(shares, edges, color=colour, lw=1.3)
     if len(values) > _FEW:
         median = float(np.median(values))
-        axes.plot(
-            [median, median], [0, 1], color=colour, lw=1.4,
-            transform=axes.get_xaxis_transform(), ymargin=0, ls=(0, (1, 1.2)),
-        )
+        axes.axvline(median, color=colour, lw=1.4, ls=(0, (1, 1.2)))
+
+
+def thinned(rows: pd.DataFrame, most: int = MOST_POINTS) -> pd.DataFrame:
+    """At most ``most`` rows: the lowest E_d of each composition, and some of the others.
+
+    A campaign has 100,000 structures; a page that draws each would not open.
+    """
+    if len(rows) <= most:
+        return rows
+    place = rows.groupby("composition")["decomposition_energy"].rank(method="first")
+    lowest = rows[place <= max(1, most // (2 * rows["composition"].nunique()))].head(most)
+    others = rows.drop(lowest.index)
+    return pd.concat([lowest, others.sample(most - len(lowest), random_state=0)])
 
 
 def energies_by_composition(
@@ -155,7 +178,11 @@ def energies_by_composition(
             axes.scatter(
                 x + random.uniform(-0.1, 0.1, len(part)),
                 np.minimum(part["decomposition_energy"].to_numpy(dtype=float), top),
-                s=9, marker=_MARKERS[route], color=svg.ROUTE_COLOUR[route], alpha=0.5, lw=0,
+                s=9,
+                marker=_MARKERS[route],
+                color=svg.ROUTE_COLOUR[route],
+                alpha=0.5,
+                lw=0,
             )
         axes.axhline(0, color=svg.INK, lw=1.1)
         axes.axhline(threshold, color=svg.MUTED, lw=0.8, ls=(0, (3, 2)))

@@ -13,27 +13,35 @@ from chggen.report.text import count
 CITATIONS: Final = (
     (
         "Method",
-        "P. Zhong, X. Dai, B. Deng, G. Ceder, K. A. Persson. Crystal structure prediction with"
-        " host-guided inpainting generation and foundation potentials. Materials Horizons 12,"
-        " 9669 (2025)",
+        (
+            "P. Zhong, X. Dai, B. Deng, G. Ceder, K. A. Persson. Crystal structure prediction with"
+            " host-guided inpainting generation and foundation potentials. Materials Horizons 12,"
+            " 9669 (2025)"
+        ),
         "10.1039/d5mh00774g",
     ),
     (
         "Potential",
-        "B. Deng et al. CHGNet as a pretrained universal neural network potential for"
-        " charge-informed atomistic modelling. Nature Machine Intelligence 5, 1031 (2023)",
+        (
+            "B. Deng et al. CHGNet as a pretrained universal neural network potential for"
+            " charge-informed atomistic modelling. Nature Machine Intelligence 5, 1031 (2023)"
+        ),
         "10.1038/s42256-023-00716-3",
     ),
     (
         "Competing phases",
-        "A. Jain et al. Commentary: The Materials Project: A materials genome approach to"
-        " accelerating materials innovation. APL Materials 1, 011002 (2013), CC BY 4.0",
+        (
+            "A. Jain et al. Commentary: The Materials Project: A materials genome approach to"
+            " accelerating materials innovation. APL Materials 1, 011002 (2013), CC BY 4.0"
+        ),
         "10.1063/1.4812323",
     ),
     (
         "Space groups",
-        "A. Togo, K. Shinohara, I. Tanaka. Spglib: a software library for crystal symmetry"
-        " search. Science and Technology of Advanced Materials: Methods 4, 2384822 (2024)",
+        (
+            "A. Togo, K. Shinohara, I. Tanaka. Spglib: a software library for crystal symmetry"
+            " search. Science and Technology of Advanced Materials: Methods 4, 2384822 (2024)"
+        ),
         "10.1080/27660400.2024.2384822",
     ),
 )
@@ -76,7 +84,8 @@ def mixed(headers: Headers) -> list[str]:
     out = []
     for name, found in headers.items():
         for key, what in (
-            ("settings_digest", "settings"), ("code_digest", "versions of the code"),
+            ("settings_digest", "settings"),
+            ("code_digest", "versions of the code"),
         ):
             if len({str(h.get(key)) for h in found}) > 1:
                 out.append(f"the shards of “{name}” were made with different {what}")
@@ -112,50 +121,68 @@ def settings(system: str, config: Config, headers: Headers) -> list[Group]:
 
     ladder = ", ".join(f"{s.symprec:g} Å / {s.angle_tolerance:g}°" for s in refine.ladder)
     return [
-        ("Search", [
-            ("system", system),
-            ("compositions", str(len(chosen.formulas()))),
-            ("formula units per cell", _words(chosen.formula_units)),
-            ("lattice seeds × lattices", f"{chosen.lattice_seeds} × {chosen.lattices_per_seed}"),
-            ("volume per atom of drawn cells, Å³", seen("generated", "volume_per_atom")),
-            ("guests", seen("refined", "guests")),
-            ("campaign seed", str(config.seed)),
-        ]),
-        ("Generation", [
-            ("generator", config.generate.generator),
-            ("sampler", config.generate.sampler),
-            ("score network (sha256)", seen("generated", "inputs", "checkpoint")),
-            ("inpainting sampler", config.inpaint.sampler),
-            ("inpainting score network (sha256)", seen("inpainted", "inputs", "checkpoint")),
-            ("draws per framework", str(config.inpaint.draws)),
-        ]),
-        ("Relaxation", [
-            ("potential", seen("relaxed", "potential")),
-            ("its weights (sha256)", seen("relaxed", "potential_hash")),
-            ("functional it imitates", seen("relaxed", "functional")),
-            ("energy corrections included", seen("relaxed", "corrections")),
-            ("force criterion", f"{relax.fmax:g} eV/Å"),
-            ("stress criterion", f"{relax.smax:g} GPa" if relax.relax_cell else "cell fixed"),
-            ("step limit", count(relax.max_steps)),
-        ]),
-        ("Frameworks", [
-            ("tolerance ladder", ladder),
-            ("largest displacement", f"{refine.max_displacement:g} Å"),
-            ("largest RMS displacement", f"{refine.max_rms_displacement:g} Å"),
-            ("largest strain", f"{100 * refine.max_strain:g} %"),
-            ("cell", refine.host_cell),
-        ]),
-        ("Screen", [
-            ("symmetry tolerance", f"{screen.symprec:g} Å, {screen.angle_tolerance:g}°"),
-            ("shortest distance", f"{screen.min_distance:g} Å"),
-            ("E_d threshold", f"{screen.threshold:g} eV/atom"),
-            ("only symmetric ones go on", "yes" if screen.require_symmetric else "no"),
-            ("at most per composition", str(screen.max_selected)),
-            ("competing phases", seen("screened", "reference")),
-            ("their date", seen("screened", "reference_date")),
-            ("their digest (sha256)", seen("screened", "reference_hash")),
-            ("their functional", chosen.reference.functional),
-        ]),
+        (
+            "Search",
+            [
+                ("system", system),
+                ("compositions", str(len(chosen.formulas()))),
+                ("formula units per cell", _words(chosen.formula_units)),
+                (
+                    "lattice seeds × lattices",
+                    f"{chosen.lattice_seeds} × {chosen.lattices_per_seed}",
+                ),
+                ("volume per atom of drawn cells, Å³", seen("generated", "volume_per_atom")),
+                ("guests", seen("refined", "guests")),
+                ("campaign seed", str(config.seed)),
+            ],
+        ),
+        (
+            "Generation",
+            [
+                ("generator", config.generate.generator),
+                ("sampler", config.generate.sampler),
+                ("score network (sha256)", seen("generated", "inputs", "checkpoint")),
+                ("inpainting sampler", config.inpaint.sampler),
+                ("inpainting score network (sha256)", seen("inpainted", "inputs", "checkpoint")),
+                ("draws per framework", str(config.inpaint.draws)),
+            ],
+        ),
+        (
+            "Relaxation",
+            [
+                ("potential", seen("relaxed", "potential")),
+                ("its weights (sha256)", seen("relaxed", "potential_hash")),
+                ("functional it imitates", seen("relaxed", "functional")),
+                ("energy corrections included", seen("relaxed", "corrections")),
+                ("force criterion", f"{relax.fmax:g} eV/Å"),
+                ("stress criterion", f"{relax.smax:g} GPa" if relax.relax_cell else "cell fixed"),
+                ("step limit", count(relax.max_steps)),
+            ],
+        ),
+        (
+            "Frameworks",
+            [
+                ("tolerance ladder", ladder),
+                ("largest displacement", f"{refine.max_displacement:g} Å"),
+                ("largest RMS displacement", f"{refine.max_rms_displacement:g} Å"),
+                ("largest strain", f"{100 * refine.max_strain:g} %"),
+                ("cell", refine.host_cell),
+            ],
+        ),
+        (
+            "Screen",
+            [
+                ("symmetry tolerance", f"{screen.symprec:g} Å, {screen.angle_tolerance:g}°"),
+                ("shortest distance", f"{screen.min_distance:g} Å"),
+                ("E_d threshold", f"{screen.threshold:g} eV/atom"),
+                ("only symmetric ones go on", "yes" if screen.require_symmetric else "no"),
+                ("at most per composition", str(screen.max_selected)),
+                ("competing phases", seen("screened", "reference")),
+                ("their date", seen("screened", "reference_date")),
+                ("their digest (sha256)", seen("screened", "reference_hash")),
+                ("their functional", chosen.reference.functional),
+            ],
+        ),
     ]
 
 

@@ -24,6 +24,9 @@ _ABOVE: Final = 0.25
 #: E_d (eV/atom) at the far end of the colour scale.
 _SCALE: Final = 0.1
 _MOST_LABELS: Final = 8
+#: Room for a formula, flat and upright, as a fraction of the plot.
+_LABEL_WIDTH: Final = 0.12
+_LABEL_HEIGHT: Final = 0.032
 
 
 def room(threshold: float) -> float:
@@ -52,7 +55,7 @@ def section_plot(
         return (1 - x) * ends[0] + x * ends[1]
 
     above = room(threshold)
-    with svg.drawing(480, 310) as (figure, axes):
+    with svg.drawing(400, 290) as (figure, axes):
         axes.fill_between(grid, hull, hull + threshold, color=svg.FAINT, alpha=0.7, lw=0)
         axes.plot(grid, hull, color=svg.INK, lw=1.3)
         low = _structures(axes, section, attempts, (grid, hull), above)
@@ -63,12 +66,25 @@ def section_plot(
             y = phase.formation_energy - baseline(x)
             inner = 0 < x < 1
             if phase.stable:
-                axes.plot(x, y, "s", color=svg.REFERENCE, ms=6, mec=svg.PAPER, mew=0.8, zorder=4,
-                          clip_on=False)
+                axes.plot(
+                    x,
+                    y,
+                    "s",
+                    color=svg.REFERENCE,
+                    ms=6,
+                    mec=svg.PAPER,
+                    mew=0.8,
+                    zorder=4,
+                    clip_on=False,
+                )
                 axes.annotate(
-                    plain_formula(phase.formula), (x, y), (0, -8 if inner else 8),
-                    textcoords="offset points", ha="center" if inner else "left" if x == 0
-                    else "right", va="top" if inner else "bottom", fontsize=9,
+                    plain_formula(phase.formula),
+                    (x, y),
+                    (0, -8 if inner else 8),
+                    textcoords="offset points",
+                    ha="center" if inner else "left" if x == 0 else "right",
+                    va="top" if inner else "bottom",
+                    fontsize=9,
                 )
             elif y - np.interp(x, grid, hull) < above:
                 axes.plot(x, y, "s", mfc="none", mec=svg.REFERENCE, ms=4.5, mew=0.9)
@@ -80,15 +96,19 @@ def section_plot(
         svg.clean(axes)
         left, right = (plain_formula(end) for end in section.ends)
         binary = len(section.elements) == 2  # noqa: PLR2004
-        axes.set_ylabel("formation energy, eV/atom" if binary
-                        else f"energy from {left} + {right}, eV/atom")
+        axes.set_ylabel(
+            "formation energy, eV/atom" if binary else f"energy from {left} + {right}, eV/atom"
+        )
         axes.set_xlabel(f"{left} to {right}: share of atoms from {right}")
         label = f"Energy along {section.ends[0]} to {section.ends[1]} with the convex hull"
         return svg.inline(figure, "section", label)
 
 
 def _structures(
-    axes: Axes, section: Section, attempts: pd.DataFrame, hull: tuple[np.ndarray, np.ndarray],
+    axes: Axes,
+    section: Section,
+    attempts: pd.DataFrame,
+    hull: tuple[np.ndarray, np.ndarray],
     above: float,
 ) -> float:
     """Points of the relaxed structures; returns the lowest energy drawn."""
@@ -106,21 +126,33 @@ def _structures(
         low = min(low, float(y.min()))
         shift = offset * 0.008 + random.uniform(-0.005, 0.005, len(x))
         axes.scatter(
-            (x + shift)[ed < above], y[ed < above], s=10, marker=marker, lw=0, alpha=0.55,
-            color=svg.ROUTE_COLOUR[route], zorder=3,
+            (x + shift)[ed < above],
+            y[ed < above],
+            s=10,
+            marker=marker,
+            lw=0,
+            alpha=0.55,
+            color=svg.ROUTE_COLOUR[route],
+            zorder=3,
         )
     return low
 
 
 def _ticks(axes: Axes, section: Section, attempts: pd.DataFrame) -> None:
-    """Searched compositions are named along the top, where there is room for them."""
-    places = {c: section.place(c) for c in attempts["composition"].unique()}
+    """Searched compositions are named along the top, lowest E_d first, as room allows."""
+    best = attempts.groupby("composition")["decomposition_energy"].min().sort_values()
+    places = {str(c): section.place(str(c)) for c in best.index}
     found = {c: x for c, x in places.items() if x is not None}
+    gaps = np.diff(sorted(found.values()))
+    crowded = len(gaps) > 0 and float(gaps.min()) < _LABEL_WIDTH
+    named: dict[str, float] = {}
+    for name, x in found.items():
+        if not crowded or all(abs(x - other) > _LABEL_HEIGHT for other in named.values()):
+            named[name] = x
     top = axes.secondary_xaxis("top")
-    top.set_xticks(list(found.values()), [plain_formula(c) for c in found])
-    many = len(found) > _MOST_LABELS
+    top.set_xticks(list(named.values()), [plain_formula(c) for c in named])
     top.tick_params(
-        length=0, labelcolor=svg.INK, labelsize=7 if many else 9, rotation=90 * (len(found) > 1)
+        length=0, labelcolor=svg.INK, labelsize=8 if crowded else 9, rotation=90 if crowded else 0
     )
     top.spines["top"].set_visible(False)
     for x in found.values():
@@ -134,7 +166,7 @@ def ternary_plot(phases: Phases, best: dict[str, float]) -> Markup:
         phases: competing phases of three elements.
         best: lowest E_d (eV/atom) of each searched composition.
     """
-    with svg.drawing(400, 380) as (figure, axes):
+    with svg.drawing(400, 300) as (figure, axes):
         axes.set_aspect("equal")
         axes.axis("off")
         corners = _xy(phases.elements, phases.elements)
@@ -146,8 +178,8 @@ def ternary_plot(phases: Phases, best: dict[str, float]) -> Markup:
         axes.plot(*places.T, "s", color=svg.REFERENCE, ms=5.5, mec=svg.PAPER, mew=0.8, zorder=3)
         _label_edges(axes, stable, places, phases.elements)
         _searched(axes, best, phases.elements)
-        axes.set_xlim(-0.2, 1.2)
-        axes.set_ylim(-0.12, _HEIGHT + 0.08)
+        axes.set_xlim(-0.12, 1.3)
+        axes.set_ylim(-0.1, _HEIGHT + 0.05)
         return svg.inline(figure, "ternary", "Composition triangle with stable phases")
 
 
@@ -158,15 +190,27 @@ def _searched(axes: Axes, best: dict[str, float], elements: Sequence[str]) -> No
     places = _xy(order, elements)
     colours = colormaps["plasma"](Normalize(0, _SCALE)([best[c] for c in order]))
     axes.scatter(
-        places[:, 0], places[:, 1], s=58, c=colours, edgecolors=svg.PAPER, linewidths=1.0, zorder=5
+        places[:, 0], places[:, 1], s=58, c=colours, edgecolors=svg.INK, linewidths=0.8, zorder=5
     )
     named = sorted(best, key=lambda c: best[c])[:_MOST_LABELS]
     spots = _xy(named, elements)
     for name, (x, y), level in zip(named, spots, _apart(spots[:, 1]), strict=True):
         axes.annotate(
-            f"{plain_formula(name)}  {milli(best[name])} meV", (x, y), (0.98, level + 0.18),
-            fontsize=9, fontweight="bold", va="center", ha="left", zorder=6,
-            arrowprops={"arrowstyle": "-", "color": svg.MUTED, "lw": 0.7, "shrinkB": 5},
+            f"{plain_formula(name)}  {milli(best[name])} meV",
+            (x, y),
+            (0.92, level + 0.14),
+            fontsize=9,
+            fontweight="bold",
+            va="center",
+            ha="left",
+            zorder=6,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": svg.MUTED,
+                "lw": 0.7,
+                "shrinkB": 5,
+                "relpos": (0, 0.5),
+            },
         )
 
 
@@ -179,9 +223,12 @@ def _label_edges(
     for i, formula in enumerate(formulas):
         share = set(share_of(formula))
         side = (
-            "below" if share <= {left, right}
-            else "left" if share <= {left, top}
-            else "right" if share <= {right, top}
+            "below"
+            if share <= {left, right}
+            else "left"
+            if share <= {left, top}
+            else "right"
+            if share <= {right, top}
             else "inside"
         )
         sides[side].append(i)
@@ -189,16 +236,25 @@ def _label_edges(
         chosen = sides[side]
         for i, y in zip(chosen, _apart(places[chosen, 1]), strict=True):
             axes.text(
-                places[i, 0] + sign * 0.035, y, plain_formula(formulas[i]), fontsize=9,
-                ha="left" if sign > 0 else "right", va="center",
+                places[i, 0] + sign * 0.035,
+                y,
+                plain_formula(formulas[i]),
+                fontsize=9,
+                ha="left" if sign > 0 else "right",
+                va="center",
             )
     for i in sides["below"]:
         axes.text(
             places[i, 0], -0.035, plain_formula(formulas[i]), fontsize=9, ha="center", va="top"
         )
-    for i in sides["inside"]:
+    inside = sides["inside"]
+    for i, y in zip(inside, _apart(places[inside, 1]), strict=True):
         axes.text(
-            places[i, 0] - 0.03, places[i, 1], plain_formula(formulas[i]), fontsize=9, ha="right",
+            places[i, 0] - 0.03,
+            y,
+            plain_formula(formulas[i]),
+            fontsize=9,
+            ha="right",
             va="center",
         )
 

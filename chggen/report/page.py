@@ -8,24 +8,40 @@ from pathlib import Path
 from typing import Any, Final
 
 import jinja2
+from markupsafe import Markup, escape
 
-from markupsafe import Markup
-
-from chggen.analysis.rates import MEASURED, tolerances
+from chggen.analysis.rates import ALL, tolerances
 from chggen.analysis.rows import ROUTES, Outcomes
 from chggen.config import Config
-from chggen.report import cell, charts, facts, hull, sections, story, text
 from chggen.report import candidates as best_structures
+from chggen.report import cell, charts, facts, hull, sections, story, text
 from chggen.report.phases import Loaded, load_phases, section_of
+from chggen.schema import SCHEMAS
 from chggen.tables import Row
 
 #: Lines in the table of structures; the Parquet table has them all.
 MOST_LISTED: Final = 400
+#: Structures and counts in the CSVs that the page carries.
+_MOST_IN_CSV: Final = 2000
+_MOST_COUNTS: Final = 8000
 _LISTED: Final = (
-    "id", "composition", "route", "space_group_symbol", "space_group_number",
-    "decomposition_energy", "formation_energy_per_atom", "decomposition_products",
-    "delta_energy_per_atom", "rmsd", "volume_per_atom", "n_atoms", "min_distance", "converged",
-    "known_phase", "selected", "host_space_group_number",
+    "id",
+    "composition",
+    "route",
+    "space_group_symbol",
+    "space_group_number",
+    "decomposition_energy",
+    "formation_energy_per_atom",
+    "decomposition_products",
+    "delta_energy_per_atom",
+    "rmsd",
+    "volume_per_atom",
+    "n_atoms",
+    "min_distance",
+    "converged",
+    "known_phase",
+    "selected",
+    "host_space_group_number",
 )
 _TERNARY: Final = 3
 
@@ -69,7 +85,7 @@ def render(
         "palette": cell.palette(symbols),
         "listed": best.head(MOST_LISTED).to_dict("records"),
         "n_unique": len(best),
-        "hull": _hull(config, system, outcomes, loaded),
+        "hull": _hull(config, outcomes, loaded),
         "histograms": _histograms(outcomes, config),
         "medians": sections.medians(rates),
         "space_groups": sections.space_groups(outcomes),
@@ -85,9 +101,9 @@ def render(
         "screen": config.screen,
         "relax": config.relax,
         "known_checked": loaded.has_structures,
-        "counts_csv": _csv(rows, list(rows[0]) if rows else []),
-        "structures_csv": _csv(best.to_dict("records"), _LISTED),
-        "measured": MEASURED,
+        "most_compositions": charts.MOST_COMPOSITIONS,
+        "counts_csv": _csv(_short(rows), SCHEMAS["report"].names),
+        "structures_csv": _csv(best.head(_MOST_IN_CSV).to_dict("records"), _LISTED),
     }
     return _environment().get_template("page.html").render(values)
 
@@ -101,13 +117,22 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "formula": text.formula, "products": text.products, "sg": text.space_group,
-        "num": text.number, "sig": text.significant, "meV": text.milli, "count": text.count,
-        "pct": text.percent, "ed": _with_subscript,
+        "formula": text.formula,
+        "products": text.products,
+        "sg": text.space_group,
+        "num": text.number,
+        "sig": text.significant,
+        "meV": text.milli,
+        "count": text.count,
+        "pct": text.percent,
+        "ed": _with_subscript,
     }
     environment.globals |= {
-        "interval": text.interval, "missing": text.missing, "plural": text.plural,
-        "style": _asset("page.css"), "script": _asset("page.js"),
+        "interval": text.interval,
+        "missing": text.missing,
+        "plural": text.plural,
+        "style": _asset("page.css"),
+        "script": _asset("page.js"),
     }
     environment.tests["missing"] = text.missing
     return environment
@@ -118,28 +143,30 @@ def _asset(name: str) -> Markup:
     return Markup(resources.files("chggen.report").joinpath(name).read_text("utf-8"))  # noqa: S704
 
 
-def _with_subscript(value: str) -> Markup:
+def _with_subscript(value: str | Markup) -> Markup:
     """``E_d`` as it is printed."""
-    return Markup("E<sub>d</sub>").join(value.split("E_d"))
+    return Markup("E<sub>d</sub>").join(escape(value).split("E_d"))
 
 
 def _success(outcomes: Outcomes, rates: sections.Rates) -> Markup | None:
-    rows = {
-        (c, r): rates.get("symmetric", r, c) for c in outcomes.compositions for r in ROUTES
-    }
+    rows = {(c, r): rates.get("symmetric", r, c) for c in outcomes.compositions for r in ROUTES}
     return charts.success_rates(rows, outcomes.compositions)
 
 
-def _hull(
-    config: Config, system: str, outcomes: Outcomes, loaded: Loaded
-) -> dict[str, Any]:
+def _hull(config: Config, outcomes: Outcomes, loaded: Loaded) -> dict[str, Any]:
     """Drawings of the hull, and words for what could not be drawn."""
     threshold = config.screen.threshold
     attempts = outcomes.attempts
     attempts = attempts[attempts["relaxed"] & attempts["decomposition_energy"].notna()]
+    drawn = charts.thinned(attempts)
     drawings: dict[str, Any] = {
-        "section": None, "ternary": None, "ends": None, "problem": loaded.problem,
-        "strip": charts.energies_by_composition(attempts, outcomes.compositions, threshold),
+        "total": len(attempts),
+        "drawn": len(drawn),
+        "section": None,
+        "ternary": None,
+        "ends": None,
+        "problem": loaded.problem,
+        "strip": charts.energies_by_composition(drawn, outcomes.compositions, threshold),
         "beyond": 0,
     }
     phases = loaded.phases
@@ -147,29 +174,36 @@ def _hull(
         return drawings
     section = section_of(outcomes.compositions, phases.elements)
     if section is not None:
-        drawings["section"] = hull.section_plot(phases, section, attempts, threshold)
+        drawings["section"] = hull.section_plot(phases, section, drawn, threshold)
         drawings["ends"] = section.ends
         drawings["beyond"] = int((attempts["decomposition_energy"] > hull.room(threshold)).sum())
     if len(phases.elements) == _TERNARY:
-        lowest: Mapping[str, float] = attempts.groupby("composition")[
-            "decomposition_energy"
-        ].min().astype(float).to_dict()
-        drawings["ternary"] = hull.ternary_plot(phases, dict(lowest))
+        lowest = attempts.groupby("composition")["decomposition_energy"].min()
+        best = {str(name): float(energy) for name, energy in lowest.items()}
+        drawings["ternary"] = hull.ternary_plot(phases, best)
     return drawings
 
 
 def _histograms(outcomes: Outcomes, config: Config) -> list[Markup]:
     relaxed = outcomes.attempts[outcomes.attempts["relaxed"]]
-    wanted = (
+    wanted: tuple[tuple[str, str, dict[str, float]], ...] = (
         ("delta_energy_per_atom", "ΔE, eV/atom", {}),
         ("rmsd", "RMSD, Å", {}),
         (
-            "decomposition_energy", "E_d, eV/atom",
+            "decomposition_energy",
+            "E_d, eV/atom",
             {"hull": 0.0, "threshold": config.screen.threshold},
         ),
     )
     drawn = (charts.distribution(relaxed, *what) for what in wanted)
     return [picture for picture in drawn if picture is not None]
+
+
+def _short(rows: Sequence[Row]) -> list[Row]:
+    """Rows for the page's CSV; with very many compositions only those of all together."""
+    if len(rows) <= _MOST_COUNTS:
+        return list(rows)
+    return [row for row in rows if row["composition"] == ALL]
 
 
 def _csv(rows: Sequence[Mapping[Any, Any]], columns: Sequence[str]) -> str:
@@ -178,7 +212,7 @@ def _csv(rows: Sequence[Mapping[Any, Any]], columns: Sequence[str]) -> str:
     writer = csv.writer(buffer)
     writer.writerow(columns)
     for row in rows:
-        writer.writerow(["" if text.missing(row[c]) else row[c] for c in columns])
+        writer.writerow(["" if text.missing(row.get(c)) else row.get(c) for c in columns])
     # a spreadsheet takes UTF-8 for what it is only with the mark in front
     return best_structures.data_uri("\N{ZERO WIDTH NO-BREAK SPACE}" + buffer.getvalue(), "text/csv")
 

@@ -155,9 +155,7 @@ def _vector(share: Fractions, elements: Sequence[str]) -> list[Fraction]:
     return [share.get(e, Fraction(0)) for e in elements]
 
 
-def _along(
-    first: list[Fraction], second: list[Fraction], here: list[Fraction]
-) -> Fraction | None:
+def _along(first: list[Fraction], second: list[Fraction], here: list[Fraction]) -> Fraction | None:
     """The t with here = first + t (second - first); None if there is none."""
     place: Fraction | None = None
     for a, b, x in zip(first, second, here, strict=True):
@@ -189,9 +187,7 @@ def section_of(compositions: Sequence[str], elements: Sequence[str]) -> Section 
     pairs = list(zip(first, second, strict=True))
     before = max(-a / (b - a) for a, b in pairs if b > a)
     after = min(a / (a - b) for a, b in pairs if b < a)
-    ends = [
-        _whole([a + t * (b - a) for a, b in pairs], elements) for t in (before, after)
-    ]
+    ends = [_whole([a + t * (b - a) for a, b in pairs], elements) for t in (before, after)]
     if any(sum(comp.parse_formula(end).values()) > _MOST_ATOMS for end in ends):
         return None
     # the end with more of the least electronegative element stands on the left

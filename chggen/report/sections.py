@@ -44,14 +44,18 @@ class Rates:
     def get(self, quantity: str, route: str = ALL, composition: str = ALL) -> Row:
         """The row of a quantity; an empty one where the table has none."""
         return self._at.get((composition, route, quantity)) or {
-            **counted(quantity, 0, 0), "route": route, "composition": composition, "unit": "",
+            **counted(quantity, 0, 0),
+            "route": route,
+            "composition": composition,
+            "unit": "",
             "tolerance": "",
         }
 
     def of(self, quantity: str, route: str = ALL) -> Iterator[Row]:
         """All rows of a quantity over all compositions (one per tolerance)."""
         return (
-            r for r in self.rows
+            r
+            for r in self.rows
             if (r["quantity"], r["route"], r["composition"]) == (quantity, route, ALL)
         )
 
@@ -110,26 +114,28 @@ def space_groups(outcomes: Outcomes) -> list[dict[str, Any]]:
 
     Groups above P-1 first, most frequent on top.
     """
-    relaxed = outcomes.attempts[outcomes.attempts["relaxed"]]
-    found = relaxed[relaxed["space_group_number"].notna()]
-    frameworks = outcomes.frameworks
-    frameworks = frameworks[frameworks["status"] == Status.OK]
-    hosts = Counter(int(n) for n in frameworks["space_group_number"].dropna())
+    columns = ["space_group_number", "space_group_symbol", "route"]
+    attempts, hosts = outcomes.attempts, outcomes.frameworks
+    relaxed = attempts.loc[attempts["relaxed"], columns]
+    frameworks = hosts.loc[hosts["status"] == Status.OK, columns].assign(route="framework")
+    found = pd.concat([relaxed, frameworks]).dropna(subset="space_group_number")
     out = []
     for number, rows in found.groupby("space_group_number"):
-        routes = rows["route"].value_counts()
+        counts = Counter(rows["route"])
         group = int(str(number))
         out.append(
             {
                 "number": group,
-                "symbol": str(rows["space_group_symbol"].iloc[0]),
-                "counts": {route: int(routes.get(route, 0)) for route in ROUTES},
-                "total": len(rows),
-                "frameworks": hosts.get(group, 0),
+                "symbol": rows["space_group_symbol"].iloc[0],
+                "counts": {route: counts[route] for route in ROUTES},
+                "total": counts[ROUTES[0]] + counts[ROUTES[1]],
+                "frameworks": counts["framework"],
                 "symmetric": group > _P_MINUS_1,
             }
         )
-    return sorted(out, key=lambda g: (not g["symmetric"], -g["total"], -g["number"]))
+    return sorted(
+        out, key=lambda g: (not g["symmetric"], -g["total"], -g["frameworks"], -g["number"])
+    )
 
 
 def failures(outcomes: Outcomes) -> dict[str, Any]:
@@ -179,6 +185,8 @@ def _framework_text(status: str) -> str:
 
 def _examples(reasons: pd.Series, status: str) -> list[str]:
     """Most frequent reasons, where they say more than the status."""
+    if status == Status.PARENT_FAILED:
+        return []  # the parent's own line says it
     found = Counter(str(r) for r in reasons.dropna() if str(r) not in {"", status})
     return [reason for reason, _ in found.most_common(_MOST_EXAMPLES)]
 

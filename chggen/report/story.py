@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from chggen.analysis.rows import ROUTES, Outcomes
 from chggen.config import Config
@@ -44,7 +44,7 @@ def headline(system: str, outcomes: Outcomes, rates: Rates, best: pd.DataFrame) 
     which = (
         Markup(" and ").join(text.formula(c) for c in names)
         if len(names) <= 2  # noqa: PLR2004
-        else Markup(f"{len(names)} compositions")
+        else escape(f"{len(names)} compositions")
     )
     total = sum(tried.values())
     split = (
@@ -57,17 +57,19 @@ def headline(system: str, outcomes: Outcomes, rates: Rates, best: pd.DataFrame) 
         rates.get(q)["k"] for q in ("relaxed", "symmetric", "below_threshold")
     )
     threshold = text.milli(_threshold(rates))
-    first = Markup(
-        "We searched for crystal structures of {} ({}) and tried {}{}."
-    ).format(which, system, text.plural(total, "structure"), split)
+    first = Markup("We searched for crystal structures of {} ({}) and tried {}{}.").format(
+        which, system, text.plural(total, "structure"), split
+    )
     if not relaxed:
         return [first, Markup("None of them relaxed to a structure with an energy.")]
     second = Markup(
         "{} relaxed, {} are symmetric (above <span class='sg'><i>P</i><b>1</b></span>), and {}"
         " less than {} meV/atom above the hull of the known phases."
     ).format(
-        text.count(relaxed), text.count(symmetric),
-        "one lies" if below == 1 else f"{text.count(below)} lie", threshold,
+        text.count(relaxed),
+        text.count(symmetric),
+        "one lies" if below == 1 else f"{text.count(below)} lie",
+        threshold,
     )
     return [first, second, *_best(best)]
 
@@ -92,7 +94,8 @@ def _best(best: pd.DataFrame) -> list[Markup]:
         other = symmetric.iloc[0]
         out.append(
             Markup("The best symmetric one is {} in {}, which {}.").format(
-                text.formula(other["composition"]), _group(other),
+                text.formula(other["composition"]),
+                _group(other),
                 _where(float(other["decomposition_energy"])),
             )
         )
@@ -115,7 +118,7 @@ def meaning(row: Mapping[str, Any] | pd.Series) -> Markup:
     energy = float(row["decomposition_energy"])
     products = row["decomposition_products"]
     into = (
-        Markup(" into {}").format(text.products(products))
+        Markup(" into {}").format(text.product_names(products))
         if not text.missing(products) and products
         else Markup("")
     )
@@ -134,9 +137,9 @@ def meaning(row: Mapping[str, Any] | pd.Series) -> Markup:
             "It is predicted to be metastable: at 0 K it would gain by decomposing{}, by an"
             " amount that compounds made in practice do show."
         ).format(into)
-    return Markup(
-        "It is predicted to be unstable: it would gain much by decomposing{}."
-    ).format(into)
+    return Markup("It is predicted to be unstable: it would gain much by decomposing{}.").format(
+        into
+    )
 
 
 def notices(
@@ -145,21 +148,25 @@ def notices(
     """What a reader should know before trusting the numbers, worst first."""
     out = [Notice("warning", f"The tables do not belong together: {what}.") for what in mixed]
     if loaded.partial:
-        out.append(Notice("warning", f"The reference is not complete: {loaded.partial}."))
+        what = Markup("The reference is not complete: {}.").format(text.products(loaded.partial))
+        out.append(Notice("warning", what))
     if loaded.problem:
         out.append(Notice("warning", f"The reference could not be read again: {loaded.problem}."))
     out += _about_results(config, outcomes, rates)
     if config.screen.threshold > ADVISED:
-        out.append(Notice("note", (
-            f"The threshold is {text.milli(config.screen.threshold)} meV/atom. The potential makes"
-            " the energy landscape too soft and E_d too low where it is high; the CHGGen paper"
-            f" advises {text.milli(ADVISED)} meV/atom."
-        )))
+        chosen, advised = text.milli(config.screen.threshold), text.milli(ADVISED)
+        softness = (
+            f"The threshold is {chosen} meV/atom. The potential makes the energy landscape too"
+            " soft, and E_d too low where it is high; the CHGGen paper advises"
+            f" {advised} meV/atom."
+        )
+        out.append(Notice("note", softness))
     if not loaded.problem and not loaded.has_structures:
-        out.append(Notice("note", (
+        blind = (
             "The reference has energies but no structures, so known phases could not be"
             " recognised: “new” means “no duplicate of another structure found here”."
-        )))
+        )
+        out.append(Notice("note", blind))
     return out
 
 
@@ -168,25 +175,23 @@ def _about_results(config: Config, outcomes: Outcomes, rates: Rates) -> list[Not
     generated = {c: rates.get("attempted", ROUTES[0], c)["n"] for c in outcomes.compositions}
     few = [c for c, n in generated.items() if n < _FEW]
     if few:
-        what = (
-            text.plain_formula(few[0]) if len(few) == 1 else f"{len(few)} compositions"
+        what = text.plain_formula(few[0]) if len(few) == 1 else f"{len(few)} compositions"
+        out.append(
+            f"Few structures: {what} had fewer than {_FEW} generated (least:"
+            f" {min(generated.values())}). Rates are uncertain, and a low-energy structure is"
+            " easily missed."
         )
-        least = min(generated.values())
-        out.append(Notice("warning", (
-            f"Few structures: {what} had fewer than {_FEW} generated (least: {least}). Rates are"
-            " uncertain, and a low-energy structure is easily missed."
-        )))
     relaxed, converged = rates.get("relaxed")["k"], rates.get("converged")["k"]
     if relaxed and 1 - converged / relaxed > _MOST_UNCONVERGED:
-        out.append(Notice("warning", (
-            f"{text.percent(1 - converged / relaxed)} of the relaxed structures ran out of steps"
-            f" ({config.relax.max_steps}): their energies are upper bounds."
-        )))
+        out.append(
+            f"{text.percent(1 - converged / relaxed)} of the relaxed structures ran out of"
+            f" steps ({config.relax.max_steps}): their energies are upper bounds."
+        )
     energies = outcomes.attempts.loc[outcomes.attempts["relaxed"], "decomposition_energy"]
     strange = int((energies < _BELOW_BELIEF).sum())
     if strange:
-        out.append(Notice("warning", (
-            f"{text.plural(strange, 'structure')} more than {text.milli(-_BELOW_BELIEF)} meV/atom"
-            " below the hull: rather a failure of the potential than a discovery."
-        )))
-    return out
+        out.append(
+            f"{text.plural(strange, 'structure')} more than {text.milli(-_BELOW_BELIEF)}"
+            " meV/atom below the hull: rather a failure of the potential than a discovery."
+        )
+    return [Notice("warning", line) for line in out]

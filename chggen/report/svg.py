@@ -18,9 +18,15 @@ from matplotlib.figure import Figure
 
 #: Placeholder → CSS variable. Values are near black and occur nowhere else.
 _THEME: Final = {
-    "ink": "#010203", "muted": "#020304", "line": "#030405", "paper": "#040506",
-    "unconditional": "#050607", "inpainting": "#060708", "reference": "#070809",
-    "good": "#08090a", "faint": "#090a0b",
+    "ink": "#010203",
+    "muted": "#020304",
+    "line": "#030405",
+    "paper": "#040506",
+    "unconditional": "#050607",
+    "inpainting": "#060708",
+    "reference": "#070809",
+    "good": "#08090a",
+    "faint": "#090a0b",
 }
 #: Colour of each route in figures.
 ROUTE_COLOUR: Final = {r: _THEME[r] for r in ("unconditional", "inpainting")}
@@ -55,6 +61,8 @@ _STYLE: Final = {
     "legend.fontsize": 8.5,
     "axes.unicode_minus": True,
 }
+#: A subscript as SVG has it; the empty last part brings the baseline back.
+_E_D: Final = 'E<tspan dy="2.2" font-size="78%">d</tspan><tspan dy="-2.2">&#8203;</tspan>'
 _UNUSED_ID: Final = re.compile(r' id="([^"]+)"')
 _POINTS_PER_INCH: Final = 72.0
 
@@ -87,7 +95,7 @@ def inline(figure: Figure, name: str, label: str) -> Markup:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = text.replace("E_d", 'E<tspan dy="2.2" font-size="78%">d</tspan><tspan dy="-2.2">​</tspan>')
+    text = text.replace("E_d", _E_D)
     for variable, colour in _THEME.items():
         text = text.replace(colour, f"var(--{variable})")
     width, height = figure.get_size_inches() * _POINTS_PER_INCH
@@ -102,9 +110,7 @@ def inline(figure: Figure, name: str, label: str) -> Markup:
 def _own_ids(text: str, name: str) -> str:
     """Prefix ids that are referred to, drop all others: a page has one id once."""
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
-    text = _UNUSED_ID.sub(
-        lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text
-    )
+    text = _UNUSED_ID.sub(lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
     return re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
 
 

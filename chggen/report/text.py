@@ -6,11 +6,14 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
+from chggen.composition import ATOMIC_NUMBERS
+
 _MINUS: Final = "\N{MINUS SIGN}"
 _DIGITS: Final = re.compile(r"(\d+)")
 _FORMULA: Final = re.compile(r"\b(?:[A-Z][a-z]?\d*|\((?:[A-Z][a-z]?\d*)+\)\d*)+(?![a-z-])")
 _SUBSCRIPT: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _NONE: Final = "–"
+_PERCENT: Final = "\N{NARROW NO-BREAK SPACE}%"
 
 
 def missing(value: object) -> bool:
@@ -37,6 +40,8 @@ def significant(value: float | None) -> str:
     if value is None or missing(value):
         return _NONE
     size = abs(float(value))
+    if float(value).is_integer() and size >= 1:
+        return count(int(value)).replace("-", _MINUS)
     digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 3  # noqa: PLR2004
     return number(value, digits)
 
@@ -56,7 +61,8 @@ def percent(value: float | None) -> str:
     if value is None or missing(value):
         return _NONE
     share = 100.0 * float(value)
-    return f"{share:.1f} %" if 0 < share < 10 or 90 < share < 100 else f"{share:.0f} %"  # noqa: PLR2004
+    digits = 1 if 0 < share < 10 or 90 < share < 100 else 0  # noqa: PLR2004
+    return f"{share:.{digits}f}{_PERCENT}"
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -65,7 +71,7 @@ def interval(low: float | None, high: float | None) -> str:
         return _NONE
     ends = [100.0 * float(low), 100.0 * float(high)]
     digits = 1 if ends[1] < 10 else 0  # noqa: PLR2004
-    return f"{ends[0]:.{digits}f}\N{EN DASH}{ends[1]:.{digits}f} %"
+    return f"{ends[0]:.{digits}f}\N{EN DASH}{ends[1]:.{digits}f}{_PERCENT}"
 
 
 def plural(n: int, one: str, many: str = "") -> str:
@@ -85,9 +91,18 @@ def plain_formula(text: str) -> str:
 
 def products(text: object) -> Markup:
     """Formulas inside running text with subscripts, other digits left alone."""
-    return Markup(  # noqa: S704 - escaped before anything is added
-        _FORMULA.sub(lambda m: _DIGITS.sub(r"<sub>\1</sub>", m[0]), str(escape(text)))
-    )
+    return Markup(_FORMULA.sub(_if_elements, str(escape(text))))  # noqa: S704 - escaped
+
+
+def _if_elements(match: re.Match[str]) -> str:
+    known = all(symbol in ATOMIC_NUMBERS for symbol in re.findall(r"[A-Z][a-z]?", match[0]))
+    return _DIGITS.sub(r"<sub>\1</sub>", match[0]) if known else match[0]
+
+
+def product_names(value: object) -> Markup:
+    """The phases of a decomposition without their fractions, as in a sentence."""
+    names = [part.split()[-1] for part in str(value).split("+") if part.strip()]
+    return Markup(" and ").join(products(name) for name in names)
 
 
 def space_group(symbol: object) -> Markup:

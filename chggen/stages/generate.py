@@ -58,26 +58,32 @@ def generate(
         for lattice, z, seed in zip(lattices, numbers, seeds, strict=True)
     ]
     network, card = load_network(settings.checkpoint)
-    sampled = sample(
-        tasks, network, make_sampler(settings.sampler), settings.batch_atoms, progress
-    )
+    sampled = sample(tasks, network, make_sampler(settings.sampler), settings.batch_atoms, progress)
     rows = [
         _row(shard, index, task.seed, result, lattice, units[index], settings, card["hash"])
-        for index, (task, result, lattice) in enumerate(
-            zip(tasks, sampled, lattices, strict=True)
-        )
+        for index, (task, result, lattice) in enumerate(zip(tasks, sampled, lattices, strict=True))
     ]
     inputs = {"checkpoint": card["hash"]}
     header = provenance.header(
-        "generate", settings.model_dump(mode="json"), inputs,
-        cells=dict(cells), campaign_seed=campaign_seed, volume_per_atom=volume,
+        "generate",
+        settings.model_dump(mode="json"),
+        inputs,
+        cells=dict(cells),
+        campaign_seed=campaign_seed,
+        volume_per_atom=volume,
     )
     tables.write(output, "generated", rows, header)
 
 
 def _row(
-    shard: Shard, index: int, seed: int, result: Sampled, lattice: Lattice, units: int,
-    settings: GenerateConfig, checkpoint: str,
+    shard: Shard,
+    index: int,
+    seed: int,
+    result: Sampled,
+    lattice: Lattice,
+    units: int,
+    settings: GenerateConfig,
+    checkpoint: str,
 ) -> tables.Row:
     row: tables.Row = {
         "parent_id": None,

@@ -78,9 +78,16 @@ def _row(
             **{
                 key: getattr(result, key)
                 for key in (
-                    "formula_units", "ladder_step", "symprec", "angle_tolerance",
-                    "space_group_number", "space_group_symbol", "displacement_rms",
-                    "displacement_max", "strain_max", "host_cell",
+                    "formula_units",
+                    "ladder_step",
+                    "symprec",
+                    "angle_tolerance",
+                    "space_group_number",
+                    "space_group_symbol",
+                    "displacement_rms",
+                    "displacement_max",
+                    "strain_max",
+                    "host_cell",
                 )
             },
         }

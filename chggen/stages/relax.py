@@ -79,9 +79,18 @@ def _row(
             **{
                 key: getattr(result, key)
                 for key in (
-                    "energy_per_atom", "energy_per_atom_initial", "delta_energy_per_atom",
-                    "rmsd", "fmax", "smax", "steps", "converged", "stop_reason", "wall_time",
-                    "volume_per_atom", "min_distance",
+                    "energy_per_atom",
+                    "energy_per_atom_initial",
+                    "delta_energy_per_atom",
+                    "rmsd",
+                    "fmax",
+                    "smax",
+                    "steps",
+                    "converged",
+                    "stop_reason",
+                    "wall_time",
+                    "volume_per_atom",
+                    "min_distance",
                 )
             },
         }

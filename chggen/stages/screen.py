@@ -20,9 +20,24 @@ from chggen.stages.relax import LINEAGE
 from chggen.symmetry import space_group, space_groups
 
 _KEPT = (
-    *LINEAGE, "status", "reason", "n_atoms", "formula_units", "cell", "atomic_numbers",
-    "frac_coords", "energy_per_atom", "delta_energy_per_atom", "rmsd", "converged",
-    "min_distance", "volume_per_atom", "potential", "potential_hash", "functional", "corrections",
+    *LINEAGE,
+    "status",
+    "reason",
+    "n_atoms",
+    "formula_units",
+    "cell",
+    "atomic_numbers",
+    "frac_coords",
+    "energy_per_atom",
+    "delta_energy_per_atom",
+    "rmsd",
+    "converged",
+    "min_distance",
+    "volume_per_atom",
+    "potential",
+    "potential_hash",
+    "functional",
+    "corrections",
 )
 
 
@@ -92,9 +107,7 @@ def _verdicts(
         "space_group_symbol": group.symbol,
         "symprec": settings.symprec,
         "angle_tolerance": settings.angle_tolerance,
-        "space_group_numbers": space_groups(
-            crystal, settings.tolerances, settings.angle_tolerance
-        ),
+        "space_group_numbers": space_groups(crystal, settings.tolerances, settings.angle_tolerance),
         "symmetric": group.symmetric and row["min_distance"] >= settings.min_distance,
         "formation_energy_per_atom": stability.formation_energy_per_atom,
         "decomposition_energy": stability.decomposition_energy,

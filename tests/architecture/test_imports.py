@@ -23,16 +23,32 @@ LAYERS = (
     {"campaign"},
     {"tables", "crystal", "neighbours"},
     {
-        "lattice", "volume", "volume_training", "diffusion", "potential", "symmetry",
-        "coordination", "framework", "stability", "matching", "dft", "analysis", "export",
+        "lattice",
+        "volume",
+        "volume_training",
+        "diffusion",
+        "potential",
+        "symmetry",
+        "coordination",
+        "framework",
+        "stability",
+        "matching",
+        "dft",
+        "analysis",
+        "export",
     },
     {"relaxation", "report"},
     {"stages"},
     {"cli"},
 )
 BESIDE = {
-    ("volume_training", "volume"), ("framework", "symmetry"), ("framework", "coordination"),
-    ("campaign", "campaign"), ("configfile", "checkpoints"), ("volume", "volume_training"),
+    ("volume_training", "volume"),
+    ("framework", "symmetry"),
+    ("framework", "coordination"),
+    ("matching", "coordination"),
+    ("campaign", "campaign"),
+    ("configfile", "checkpoints"),
+    ("volume", "volume_training"),
 }
 
 

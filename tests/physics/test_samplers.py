@@ -1,5 +1,6 @@
 """Samplers on densities whose score is exact, and inpainting against its definition."""
 
+import itertools
 
 import numpy as np
 import pytest
@@ -160,6 +161,6 @@ def test_noise_does_not_depend_on_company() -> None:
 def test_grids_fall_from_top_to_bottom() -> None:
     for grid in (geometric_levels(10, 0.001, 200), edm_levels(5, 0.005, 30, 5.0)):
         assert grid[0] == pytest.approx(grid[0])
-        assert all(a > b for a, b in zip(grid, grid[1:], strict=False))
+        assert all(a > b for a, b in itertools.pairwise(grid))
     assert geometric_levels(10, 0.001, 200)[-1] == pytest.approx(0.001)
     assert edm_levels(5, 0.005, 30, 5.0)[-1] == 0

@@ -43,7 +43,7 @@ def predict(network: ScoreNetwork, crystals: list[Crystal], sigma: float = 0.3) 
 
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000), inverted=st.booleans())
-def test_rotation_and_inversion(network: ScoreNetwork, seed: int, inverted: bool) -> None:
+def test_rotation_and_inversion(network: ScoreNetwork, seed: int, *, inverted: bool) -> None:
     base = crystal(seed)
     torch.manual_seed(seed)
     rotation = o3.rand_matrix().numpy().astype(float) * (-1 if inverted else 1)
@@ -84,7 +84,7 @@ def test_supercell_is_the_same_crystal(network: ScoreNetwork) -> None:
     double = Crystal.of(
         base.cell * [[2], [1], [1]],
         np.tile(base.atomic_numbers, 2),
-        np.concatenate([base.frac_coords, base.frac_coords + [1, 0, 0]]) / [2, 1, 1],
+        np.concatenate([base.frac_coords, base.frac_coords + np.array([1, 0, 0])]) / [2, 1, 1],
     )
     once = predict(network, [base])
     torch.testing.assert_close(
@@ -151,20 +151,24 @@ def test_convolution_is_e3nns_tensor_product() -> None:
     harmonics = o3.spherical_harmonics([0, 1, 2], torch.randn(n, k, 3), True, "component")  # noqa: FBT003
     features = [torch.randn(n, 2 * d + 1, c) for d, c in enumerate(channels)]
     weights = [torch.randn(n, k, c) for c in convolution.path_channels]
-    mine = convolution.products(
-        features, list(harmonics.split([1, 3, 5], -1)), weights, neighbours
-    )
+    mine = convolution.products(features, list(harmonics.split([1, 3, 5], -1)), weights, neighbours)
 
     outputs = [(channels[a], (c, (-1) ** c)) for a, _, c in convolution.paths]
     instructions = [(a, b, i, "uvu", True) for i, (a, b, _) in enumerate(convolution.paths)]
     product = o3.TensorProduct(
-        irreps_in, irreps_sh, o3.Irreps(outputs), instructions,
-        shared_weights=False, internal_weights=False,
-        irrep_normalization="component", path_normalization="none",
+        irreps_in,
+        irreps_sh,
+        o3.Irreps(outputs),
+        instructions,
+        shared_weights=False,
+        internal_weights=False,
+        irrep_normalization="component",
+        path_normalization="none",
     )
     flat = torch.cat([x.transpose(1, 2).flatten(1) for x in features], -1)
     messages = product(
-        flat[neighbours].flatten(0, 1), harmonics.flatten(0, 1),
+        flat[neighbours].flatten(0, 1),
+        harmonics.flatten(0, 1),
         torch.cat(weights, -1).flatten(0, 1),
     )
     summed = messages.view(n, k, -1).sum(1)

@@ -23,7 +23,10 @@ def load(**changes: object) -> Campaign:
 def test_shards_are_compositions_times_seeds() -> None:
     campaign = load()
     assert [s.folder for s in campaign.shards] == [
-        "Zn-P-S/ZnP2S6/0", "Zn-P-S/ZnP2S6/1", "Zn-P-S/Zn2P2S7/0", "Zn-P-S/Zn2P2S7/1",
+        "Zn-P-S/ZnP2S6/0",
+        "Zn-P-S/ZnP2S6/1",
+        "Zn-P-S/Zn2P2S7/0",
+        "Zn-P-S/Zn2P2S7/1",
     ]
     assert campaign.tables("Zn-P-S", "relaxed")[0] == "results/Zn-P-S/ZnP2S6/0/relaxed.parquet"
     assert "results/Zn-P-S/report.html" in campaign.targets()

@@ -148,7 +148,8 @@ def test_sections_on_the_command_line() -> None:
 
 def test_schema_and_readme_are_up_to_date() -> None:
     spec = importlib.util.spec_from_file_location("make_docs", ROOT / "config" / "make_docs.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert (ROOT / "config" / "schema.json").read_text() == module.render_schema()

@@ -21,9 +21,7 @@ def network() -> ScoreNetwork:
 
 def task(seed: int, n: int = 5, hosts: int = 0) -> Task:
     rng = np.random.default_rng(seed)
-    crystal = Crystal.of(
-        6 * np.eye(3) + rng.normal(0, 0.3, (3, 3)), [16] * n, rng.random((n, 3))
-    )
+    crystal = Crystal.of(6 * np.eye(3) + rng.normal(0, 0.3, (3, 3)), [16] * n, rng.random((n, 3)))
     return Task(crystal, np.arange(n) >= hosts, seed)
 
 
@@ -38,7 +36,7 @@ def test_company_does_not_matter(
     split = sample(tasks, network, sampler, 8)
     alone = [sample([t], network, sampler, 1000)[0] for t in tasks]
     for one, two, three, t in zip(together, split, alone, tasks, strict=True):
-        assert one.crystal and two.crystal and three.crystal
+        assert None not in (one.crystal, two.crystal, three.crystal)
         assert np.array_equal(one.crystal.cell, t.crystal.cell)
         for other in (two, three):
             delta = one.crystal.frac_coords - other.crystal.frac_coords
@@ -51,7 +49,7 @@ def test_seeds_decide(network: ScoreNetwork, sampler: FastSampler | PaperSampler
         sample([Task(task(1).crystal, task(1).guest, s)], network, sampler, 100)[0].crystal
         for s in (5, 5, 6)
     )
-    assert first and again and other
+    assert None not in (first, again, other)
     assert np.array_equal(first.frac_coords, again.frac_coords)
     assert not np.allclose(first.frac_coords, other.frac_coords)
 
@@ -70,7 +68,9 @@ def test_hosts_stay(
 
 def test_one_lost_structure_does_not_stop_the_batch(network: ScoreNetwork) -> None:
     good, bad = task(1), task(2)
-    broken = Crystal.of(np.full((3, 3), np.nan), bad.crystal.atomic_numbers, bad.crystal.frac_coords)
+    broken = Crystal.of(
+        np.full((3, 3), np.nan), bad.crystal.atomic_numbers, bad.crystal.frac_coords
+    )
     sampler = FastSampler(levels=3)
     results = sample([good, Task(broken, bad.guest, 2)], network, sampler, 100)
     assert results[0].crystal is not None

@@ -75,10 +75,8 @@ cases = given(
 
 
 @cases
-@settings(max_examples=60, deadline=None)
-def test_distorted_prototype_gets_its_group_back(
-    system: str, basis: np.ndarray, seed: int
-) -> None:
+@settings(max_examples=40, deadline=None)
+def test_distorted_prototype_gets_its_group_back(system: str, basis: np.ndarray, seed: int) -> None:
     perfect = prototype(system, basis)
     crystal = distorted(perfect, noise=0.03, strain=0.005, seed=seed)
     assert space_group(crystal, 1e-3, -1.0).number == 1
@@ -104,10 +102,8 @@ def test_distorted_prototype_gets_its_group_back(
 
 
 @cases
-@settings(max_examples=25, deadline=None)
-def test_symmetrising_twice_is_symmetrising_once(
-    system: str, basis: np.ndarray, seed: int
-) -> None:
+@settings(max_examples=15, deadline=None)
+def test_symmetrising_twice_is_symmetrising_once(system: str, basis: np.ndarray, seed: int) -> None:
     once = symmetrise(distorted(prototype(system, basis), 0.03, 0.005, seed), 0.3, 5.0)
     twice = symmetrise(once.crystal, EXACT, -1.0)
     assert twice.number == once.number
@@ -116,7 +112,7 @@ def test_symmetrising_twice_is_symmetrising_once(
 
 
 @cases
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_displacement_does_not_depend_on_origin_or_cell(
     system: str, basis: np.ndarray, seed: int
 ) -> None:

@@ -1,0 +1,1 @@
+"""Hand-off to density functional theory: input files, never a run."""

@@ -1,0 +1,219 @@
+"""CHGNet's message passing, reformulated for whole batches.
+
+Same function as ``chgnet.model.CHGNet`` (Deng et al., doi:10.1038/s42256-023-00716-3) with
+its weights, arranged so that work per directed edge and per angle is least: see
+:mod:`chggen.potential.ops`. Further, a bond longer than the bond-graph cutoff keeps its
+initial features, so that all it sends to every layer is one linear map of its radial basis.
+
+In CHGNet 0.2.0 the output maps have a bias. The reference adds it to all bonds of a batch as
+soon as one structure of the batch has an angle; here it goes to the bonds of those
+structures that have an angle themselves, which is what the reference does one by one.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from chggen.potential.graph import Graph
+from chggen.potential.layout import Layout
+from chggen.potential.ops import Branch, Gate
+
+_STABLE = 1 - 1e-6  # CHGNet shrinks cosines by this before acos
+
+
+@dataclass(frozen=True)
+class GatedMLP:
+    """One gated MLP: its first linear map by input block, then the two branches.
+
+    Args:
+        blocks: one [d, 2d] per block of the concatenated input; columns core, gate.
+        bias: [2d] of the first map.
+        core: the core branch.
+        gate: the gate branch.
+    """
+
+    blocks: tuple[Tensor, ...]
+    bias: Tensor
+    core: Branch
+    gate: Branch
+
+    @classmethod
+    def load(cls, state: Mapping[str, Tensor], prefix: str, n_blocks: int) -> "GatedMLP":
+        """Pick the weights of ``prefix``, centred where a layer norm follows."""
+        names = [f"{prefix}.mlp_{part}.layers" for part in ("core", "gate")]
+        has_hidden = f"{names[0]}.3.weight" in state
+        has_norm = f"{prefix}.bn1.weight" in state
+        weights, biases, branches = [], [], []
+        for name, norm in zip(names, ("bn1", "bn2"), strict=True):
+            key, last = (f"{name}.0", False) if has_hidden else (f"{name}.1", True)
+            first = _linear(state, key, centre=has_norm and last)
+            hidden = _linear(state, f"{name}.3", centre=has_norm) if has_hidden else (None, None)
+            affine = [state.get(f"{prefix}.{norm}.{kind}") for kind in ("weight", "bias")]
+            weights.append(first[0])
+            biases.append(first[1])
+            branches.append(Branch(*hidden, *affine))
+        weight = torch.cat(weights).T
+        blocks = tuple(b.contiguous() for b in weight.split(len(weight) // n_blocks))
+        return cls(blocks, torch.cat(biases), *branches)
+
+    def __call__(self, pre: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Gated rows [R, d] of first-layer outputs [2, R, d], weighted if asked."""
+        return Gate.apply(pre, weight, self.core, self.gate)  # type: ignore[no-any-return]
+
+
+def _linear(state: Mapping[str, Tensor], key: str, *, centre: bool) -> tuple[Tensor, Tensor]:
+    """Weight [out, in] and bias [out]; if asked, less the mean over outputs."""
+    weight, bias = state[f"{key}.weight"], state[f"{key}.bias"]
+    if centre:
+        weight, bias = weight - weight.mean(0), bias - bias.mean()
+    return weight.contiguous(), bias
+
+
+class Network:
+    """Energies and magnetic moments per atom.
+
+    Args:
+        args: ``model_args`` of the checkpoint.
+        state: its tensors, on the device and in the precision to compute in.
+    """
+
+    def __init__(self, args: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+        self.state = state
+        self.atom_cutoff = float(args["atom_graph_cutoff"])
+        self.bond_cutoff = float(args["bond_graph_cutoff"])
+        self.exponent = int(args["cutoff_coeff"])
+        self.n_conv = n = int(args["n_conv"])
+        self.width = int(args["atom_fea_dim"])
+        self.atom_mlps = [
+            GatedMLP.load(state, f"atom_conv_layers.{i}.twoBody_atom", 3) for i in range(n)
+        ]
+        self.bond_mlps = [
+            GatedMLP.load(state, f"bond_conv_layers.{i}.twoBody_bond", 4) for i in range(n - 1)
+        ]
+        # the angles of the last update are never looked at again
+        self.angle_mlps = [
+            GatedMLP.load(state, f"angle_layers.{i}.twoBody_bond", 4) for i in range(n - 2)
+        ]
+        self.bond_embedding = state["bond_embedding.weight"].T.contiguous()
+        #: what each atom convolution asks of a long bond, from its radial basis
+        self.from_basis = [self.bond_embedding @ mlp.blocks[1] for mlp in self.atom_mlps]
+        self.readout = [
+            (state[f"{key}.weight"], state[f"{key}.bias"])
+            for key in sorted({k.rsplit(".", 1)[0] for k in state if k.startswith("mlp.layers.")})
+        ]
+
+    def __call__(
+        self, graph: Graph, vectors: Tensor, atomic_numbers: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Evaluate.
+
+        Args:
+            graph: the batch's graph.
+            vectors: [U, 3] its bond vectors, Å; energies are differentiable in them.
+            atomic_numbers: [N].
+
+        Returns:
+            Energy per atom [N], eV, the elemental reference included, and magnetic moment
+            per atom [N], Bohr magnetons.
+        """
+        state, d = self.state, self.width
+        species = atomic_numbers.long() - 1
+        layout = Layout.of(graph)
+        length = torch.linalg.vector_norm(vectors, dim=1)
+        basis = self._radial(length, "ag", self.atom_cutoff)
+        weights = basis @ state["bond_weights_ag.weight"].T
+        atoms = state["atom_embedding.embedding.weight"][species]
+        angular = self._angular(graph, layout, vectors, length)
+        short = start = basis[graph.short] @ self.bond_embedding
+        drift: Tensor | None = None  # what the output biases have added to every bond
+        moments = atoms.new_zeros(len(atoms))
+        for i, mlp in enumerate(self.atom_mlps):
+            centres = atoms @ mlp.blocks[0] + mlp.bias
+            if drift is not None:
+                centres = centres + layout.has_angle * (drift @ mlp.blocks[1])
+            changes = (short - start) @ mlp.blocks[1]
+            table = torch.cat([centres, atoms @ mlp.blocks[2], changes]).view(-1, d)
+            bonds = (basis @ self.from_basis[i]).view(-1, 2, d).transpose(0, 1)
+            pre = layout.edges(table, bonds).view(2, -1, d)
+            atoms = atoms + self._out("atom", i, layout.to_atoms(mlp(pre, weights)))
+            if i == self.n_conv - 2:
+                site_wise = state["site_wise.weight"], state["site_wise.bias"]
+                moments = F.linear(atoms, *site_wise).abs()[:, 0]
+            if i == self.n_conv - 1 or angular is None:
+                continue
+            angles, angle_weights = angular
+            pre = self._angle_terms(self.bond_mlps[i], layout, short, drift, angles, atoms)
+            update = layout.to_bonds(self.bond_mlps[i](pre, angle_weights))
+            short = short + update @ state[f"bond_conv_layers.{i}.mlp_out.layers.1.weight"].T
+            bias = state.get(f"bond_conv_layers.{i}.mlp_out.layers.1.bias")
+            if bias is not None:
+                drift = bias if drift is None else drift + bias
+            if i < self.n_conv - 2:
+                mlp = self.angle_mlps[i]
+                pre = self._angle_terms(mlp, layout, short, drift, angles, atoms)
+                angular = angles + mlp(pre), angle_weights
+        return self._read_out(atoms) + state["composition_model.fc.weight"][0][species], moments
+
+    def _radial(self, length: Tensor, which: str, cutoff: float) -> Tensor:
+        """Smoothed Bessel basis [U, n_radial] of bond lengths [U] up to the cutoff."""
+        x = (length / cutoff)[:, None]
+        p = self.exponent
+        power = x**p
+        envelope = 1 + power * (-(p + 1) * (p + 2) / 2 + x * (p * (p + 2) - x * (p * (p + 1) / 2)))
+        frequencies = self.state[f"bond_basis_expansion.rbf_expansion_{which}.frequencies"]
+        return torch.sin(frequencies * x) * (envelope * (math.sqrt(2 / cutoff) / length[:, None]))
+
+    def _angular(
+        self, graph: Graph, layout: Layout, vectors: Tensor, length: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Features and message weights of angles, [A, d] each; None without angles."""
+        if len(graph.left) == 0:
+            return None
+        state, length = self.state, length[graph.short]
+        unit = vectors[graph.short] / length[:, None]
+        unit = torch.cat([unit, -unit])
+        cosine = (unit[graph.left] * unit[graph.right]).sum(1) * _STABLE
+        frequencies = state["angle_basis_expansion.fourier_expansion.frequencies"]
+        phase = torch.outer(torch.acos(cosine), frequencies)
+        constant = torch.full_like(phase[:, :1], math.sqrt(0.5))
+        basis = torch.cat([constant, phase.sin(), phase.cos()], 1) / math.sqrt(math.pi)
+        features = basis @ state["angle_embedding.weight"].T
+        weight = self._radial(length, "bg", self.bond_cutoff) @ state["bond_weights_bg.weight"].T
+        return features, layout.to_bonds.mT(weight) * layout.right_bond(weight)
+
+    def _angle_terms(
+        self,
+        mlp: GatedMLP,
+        layout: Layout,
+        short: Tensor,
+        drift: Tensor | None,
+        angles: Tensor,
+        atoms: Tensor,
+    ) -> Tensor:
+        """First-layer outputs [2, A, d] of an MLP over (left, right, angle, corner)."""
+        bonds = short if drift is None else short + drift
+        left, right, angle, corner = mlp.blocks
+        table = torch.cat([bonds @ left, bonds @ right, atoms @ corner + mlp.bias])
+        own = (angles @ angle).view(-1, 2, self.width).transpose(0, 1)
+        return layout.angles(table.view(-1, self.width), own).view(2, -1, self.width)
+
+    def _out(self, kind: str, i: int, total: Tensor) -> Tensor:
+        """Output map of a convolution."""
+        key = f"{kind}_conv_layers.{i}.mlp_out.layers.1"
+        return F.linear(total, self.state[f"{key}.weight"], self.state.get(f"{key}.bias"))
+
+    def _read_out(self, atoms: Tensor) -> Tensor:
+        """Energies [N] from the last atom features [N, d]."""
+        state = self.state
+        if "readout_norm.weight" in state:
+            atoms = F.layer_norm(
+                atoms, (self.width,), state["readout_norm.weight"], state["readout_norm.bias"]
+            )
+        for weight, bias in self.readout[:-1]:
+            atoms = F.silu(F.linear(atoms, weight, bias))
+        return F.linear(atoms, *self.readout[-1])[:, 0]

@@ -1,0 +1,66 @@
+"""``report``: all tables of a system to counts, rates and a page."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from chggen import progress as bars
+from chggen import provenance, tables
+from chggen.analysis.rates import rate_rows
+from chggen.analysis.rows import read_outcomes
+from chggen.config import Config
+from chggen.errors import ConfigError
+from chggen.report.facts import read_headers
+from chggen.report.page import render
+
+_STEPS = 3
+
+
+def report(
+    system: str,
+    paths: Mapping[str, Sequence[str | Path]],
+    screened: str | Path,
+    output_table: str | Path,
+    output_page: str | Path,
+    config: Config,
+    progress: bars.Progress = bars.silent,
+) -> None:
+    """Write table ``report`` and the page of a system.
+
+    Args:
+        system: name in the config.
+        paths: tables ``generated``, ``relaxed``, ``refined``, ``inpainted`` and
+            ``rerelaxed``, all shards of each.
+        screened: table ``screened`` of the system.
+        output_table: table ``report`` to write.
+        output_page: HTML file to write, self-contained.
+        config: of the campaign.
+        progress: called with (steps done, steps in all).
+
+    Raises:
+        ConfigError: the config has no such system.
+        TableError: a table is unreadable, or rows were lost between tables.
+    """
+    if system not in config.systems:
+        raise ConfigError(f"config: systems has no '{system}'")
+    outcomes = read_outcomes(paths, screened)
+    rows = rate_rows(system, outcomes, config)
+    progress(1, _STEPS)
+    page = render(system, config, outcomes, rows, screened, read_headers(paths, screened))
+    progress(2, _STEPS)
+    every = [path for found in paths.values() for path in found]
+    header = provenance.header(
+        "report",
+        config.model_dump(mode="json"),
+        {Path(path).as_posix(): provenance.file_digest(path) for path in [*every, screened]},
+    )
+    tables.write(output_table, "report", rows, header)
+    _write(Path(output_page), page)
+    progress(_STEPS, _STEPS)
+
+
+def _write(path: Path, page: str) -> None:
+    """Write a page whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(page, encoding="utf-8")
+    unfinished.replace(path)
