@@ -99,6 +99,8 @@ def read(path: str | Path, name: str) -> list[Row]:
 
 def table_name(path: str | Path) -> str:
     """Which table a file says it is; raises :class:`TableError` if it does not say."""
+    if not Path(path).is_file():
+        raise TableError(f"{path}: no such table")
     name: str = _metadata(path).get(b"table", b"").decode()
     if name not in SCHEMAS:
         raise TableError(f"{path}: not a table of chggen")

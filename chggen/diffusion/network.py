@@ -107,7 +107,7 @@ class Layer(nn.Module):
         inputs = [linear(x) for linear, x in zip(self.before, inputs, strict=True)]
         message = self.convolution(inputs, condition, neighbours, radial, harmonics)
         mixed, gates = message[0][:, 0].split([self.scalars, sum(self.gate_sizes)], -1)
-        gate = torch.sigmoid(gates).split(self.gate_sizes, -1)
+        gate = torch.sigmoid(gates).split(self.gate_sizes, -1)  # type: ignore[no-untyped-call]
         scalars = features[0][:, 0] + functional.silu(mixed)
         tensors = [
             x + m * g[:, None] for x, m, g in zip(features[1:], message[1:], gate, strict=True)
@@ -183,7 +183,7 @@ class ScoreNetwork(nn.Module):
         degrees = list(range(len(self.settings.channels)))
         harmonics = o3.spherical_harmonics(degrees, graph.vectors, True, "component")  # noqa: FBT003
         sizes = [2 * d + 1 for d in degrees]
-        split = [weight * y for y in harmonics.split(sizes, -1)]  # type: ignore[no-untyped-call]
+        split = [weight * y for y in harmonics.split(sizes, -1)]
         radial = self.radial(distance)
         embedding = self.embed(batch.atomic_numbers, sigma)
         scalars = self.start(embedding)

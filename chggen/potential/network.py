@@ -21,7 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from chggen.potential.graph import Graph
 from chggen.potential.layout import Layout
-from chggen.potential.ops import Branch, Gate
+from chggen.potential.ops import Branch, Gate, Linear
 
 _STABLE = 1 - 1e-6  # CHGNet shrinks cosines by this before acos
 
@@ -101,7 +101,7 @@ class Network:
         ]
         self.bond_embedding = state["bond_embedding.weight"].T.contiguous()
         #: what each atom convolution asks of a long bond, from its radial basis
-        self.from_basis = [self.bond_embedding @ mlp.blocks[1] for mlp in self.atom_mlps]
+        self.from_basis = [(self.bond_embedding @ mlp.blocks[1]).T for mlp in self.atom_mlps]
         self.readout = [
             (state[f"{key}.weight"], state[f"{key}.bias"])
             for key in sorted({k.rsplit(".", 1)[0] for k in state if k.startswith("mlp.layers.")})
@@ -125,8 +125,9 @@ class Network:
         species = atomic_numbers.long() - 1
         layout = Layout.of(graph)
         length = torch.linalg.vector_norm(vectors, dim=1)
-        basis = self._radial(length, "ag", self.atom_cutoff)
-        weights = basis @ state["bond_weights_ag.weight"].T
+        padding = length.new_full((layout.n_bonds - len(length),), self.atom_cutoff)
+        basis = self._radial(torch.cat([length, padding]), "ag", self.atom_cutoff)
+        weights = Linear.apply(basis, state["bond_weights_ag.weight"])
         atoms = state["atom_embedding.embedding.weight"][species]
         angular = self._angular(graph, layout, vectors, length)
         short = start = basis[graph.short] @ self.bond_embedding
@@ -138,7 +139,7 @@ class Network:
                 centres = centres + layout.has_angle * (drift @ mlp.blocks[1])
             changes = (short - start) @ mlp.blocks[1]
             table = torch.cat([centres, atoms @ mlp.blocks[2], changes]).view(-1, d)
-            bonds = (basis @ self.from_basis[i]).view(-1, 2, d).transpose(0, 1)
+            bonds = Linear.apply(basis, self.from_basis[i]).view(-1, 2, d).transpose(0, 1)
             pre = layout.edges(table, bonds).view(2, -1, d)
             atoms = atoms + self._out("atom", i, layout.to_atoms(mlp(pre, weights)))
             if i == self.n_conv - 2:
@@ -178,11 +179,12 @@ class Network:
         unit = vectors[graph.short] / length[:, None]
         unit = torch.cat([unit, -unit])
         cosine = (unit[graph.left] * unit[graph.right]).sum(1) * _STABLE
+        cosine = F.pad(cosine, (0, layout.n_angles - len(cosine)))
         frequencies = state["angle_basis_expansion.fourier_expansion.frequencies"]
         phase = torch.outer(torch.acos(cosine), frequencies)
         constant = torch.full_like(phase[:, :1], math.sqrt(0.5))
         basis = torch.cat([constant, phase.sin(), phase.cos()], 1) / math.sqrt(math.pi)
-        features = basis @ state["angle_embedding.weight"].T
+        features = Linear.apply(basis, state["angle_embedding.weight"])
         weight = self._radial(length, "bg", self.bond_cutoff) @ state["bond_weights_bg.weight"].T
         return features, layout.to_bonds.mT(weight) * layout.right_bond(weight)
 
@@ -199,7 +201,7 @@ class Network:
         bonds = short if drift is None else short + drift
         left, right, angle, corner = mlp.blocks
         table = torch.cat([bonds @ left, bonds @ right, atoms @ corner + mlp.bias])
-        own = (angles @ angle).view(-1, 2, self.width).transpose(0, 1)
+        own = Linear.apply(angles, angle.T).view(-1, 2, self.width).transpose(0, 1)
         return layout.angles(table.view(-1, self.width), own).view(2, -1, self.width)
 
     def _out(self, kind: str, i: int, total: Tensor) -> Tensor:

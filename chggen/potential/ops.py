@@ -10,7 +10,8 @@ make them cheap here, all exact up to rounding:
 - the rest of the MLP, its weighting and its gradient are one autograd function, without
   weight gradients and with few intermediates, that goes through the rows in blocks which
   stay in the processor's cache;
-- blocks of one size let oneDNN, which compiles a kernel per shape, multiply the matrices.
+- numbers of rows are rounded up, so that oneDNN, which compiles a kernel per shape, can
+  multiply the matrices.
 """
 
 from collections.abc import Iterator
@@ -28,20 +29,41 @@ NORM_EPS = 1e-5
 #: Rows worked on at once: 64 numbers, some ten intermediates, about 1 MB of cache.
 BLOCK = 2048
 
+#: Numbers of edges and of angles are rounded up to a multiple of this.
+ROWS = 128
+
 _SUM = 0  # mode of torch.embedding_bag
 
 
+def padded(rows: int) -> int:
+    """Smallest multiple of :data:`ROWS` that holds ``rows``."""
+    return -(-rows // ROWS) * ROWS
+
+
 def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x @ weight.T + bias`` for rows [R, d], by oneDNN where that is the faster library.
+    """``x @ weight.T + bias`` for rows [R, d], without a gradient of its own.
 
     torch hands single-precision products to MKL, which leaves half of an AMD processor's
     speed unused; oneDNN does not (41 against 80 ns per row of 64 on EPYC), but compiles a
-    kernel (0.5 ms) for each new number of rows, so that only full blocks go to it.
+    kernel (0.5 ms) for each new number of rows, so that only padded rows go to it.
     """
-    onednn = x.device.type == "cpu" and x.dtype == torch.float32 and len(x) == BLOCK
-    if onednn and torch.backends.mkldnn.is_available():
+    onednn = x.device.type == "cpu" and x.dtype == torch.float32 and len(x) % ROWS == 0
+    if onednn and len(x) and torch.backends.mkldnn.is_available():
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # type: ignore[no-any-return]  # noqa: SLF001
     return F.linear(x, weight, bias)
+
+
+class Linear(Function):
+    """``x @ weight.T`` for rows [R, d], differentiable in the rows only."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:  # noqa: ANN401
+        ctx.weight = weight
+        return dense(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        return dense(grad.contiguous(), ctx.weight.T), None
 
 
 @dataclass(frozen=True)
@@ -64,18 +86,13 @@ class Bags:
 
         Args:
             index: table rows, bag after bag.
-            size: [R] number of entries of each bag.
+            size: [R] number of entries of each bag; padding has none.
             n_table: number of rows of the table.
         """
         row = torch.repeat_interleave(torch.arange(len(size), device=size.device), size)
         count = torch.bincount(index, minlength=n_table)
         order = torch.argsort(index, stable=True)
         return cls(index, size.cumsum(0) - size, row[order], count.cumsum(0) - count)
-
-    @classmethod
-    def pick(cls, index: Tensor, n_table: int) -> "Bags":
-        """One table row per output row."""
-        return cls.of(index, torch.ones_like(index), n_table)
 
     def twofold(self) -> "Bags":
         """The same bags for tables [T, 2, d] and results [2, R, d], both flattened."""

@@ -18,7 +18,7 @@ from chggen.diffusion.generation import Task, sample
 from chggen.diffusion.sampler import make_sampler
 from chggen.errors import Status
 from chggen.stages.generate import sampled_columns
-from chggen.stages.relax import descend
+from chggen.stages.lineage import descend
 
 
 def inpaint(

@@ -8,11 +8,10 @@ from chggen import composition as comp
 from chggen import progress as bars
 from chggen import provenance, tables
 from chggen.config import RefineConfig
-from chggen.crystal import Crystal, has_structure, row_id
-from chggen.errors import Status
+from chggen.crystal import Crystal, row_id
 from chggen.framework import Framework, choose_guests
 from chggen.framework import refine as refine_crystal
-from chggen.stages.relax import descend
+from chggen.stages.lineage import descend, usable
 
 
 def refine(
@@ -35,13 +34,11 @@ def refine(
         progress: called with (structures done, structures in all).
     """
     rows = tables.read(source, "relaxed")
-    usable = [r for r in rows if usable_parent(r)]
-    chosen = list(guests) if not isinstance(guests, str) else _broadest(usable)
+    good = [r for r in rows if usable(r)]
+    chosen = list(guests) if not isinstance(guests, str) else _broadest(good)
     out = []
     for number, row in enumerate(rows, 1):
-        result = (
-            refine_crystal(Crystal.from_row(row), chosen, settings) if usable_parent(row) else None
-        )
+        result = refine_crystal(Crystal.from_row(row), chosen, settings) if usable(row) else None
         out.append(_row(row, result, chosen, "auto" if guests == "auto" else "config"))
         progress(number, len(rows))
     header = provenance.header(
@@ -51,11 +48,6 @@ def refine(
         guests=chosen,
     )
     tables.write(output, "refined", out, header)
-
-
-def usable_parent(row: Mapping[str, Any]) -> bool:
-    """True for relaxed structures, also those that only ran out of steps."""
-    return row["status"] in {Status.OK, Status.NOT_CONVERGED} and has_structure(row)
 
 
 def _broadest(rows: list[tables.Row]) -> list[str]:

@@ -12,11 +12,10 @@ from chggen.errors import Status
 from chggen.potential import load_potential
 from chggen.relaxation import Relaxation
 from chggen.relaxation import relax as relax_crystals
+from chggen.stages.lineage import descend
 
 #: Which table each source becomes.
 OUTPUTS = {"generated": "relaxed", "inpainted": "rerelaxed"}
-#: Columns that a row keeps from the row it comes from.
-LINEAGE = ("system", "composition", "route", "seed", "index", "draw", "random_seed")
 
 
 def relax(
@@ -55,15 +54,6 @@ def relax(
         **contract,
     )
     tables.write(output, OUTPUTS[name], out, header)
-
-
-def descend(row: Mapping[str, Any]) -> tables.Row:
-    """Start of a row that is made from ``row``: its lineage, with a failure passed on."""
-    start: tables.Row = {key: row[key] for key in LINEAGE} | {"parent_id": row["id"]}
-    if row["status"] != Status.OK:
-        reason = f"parent: {row['status']}"
-        start |= {"status": Status.PARENT_FAILED, "reason": reason, "n_atoms": 0}
-    return start
 
 
 def _row(

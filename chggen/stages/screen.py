@@ -15,8 +15,7 @@ from chggen.errors import Status
 from chggen.matching import duplicates, match_known
 from chggen.references import Reference, load_reference
 from chggen.stability import decomposition
-from chggen.stages.refine import usable_parent
-from chggen.stages.relax import LINEAGE
+from chggen.stages.lineage import LINEAGE, usable
 from chggen.symmetry import space_group, space_groups
 
 _KEPT = (
@@ -78,7 +77,7 @@ def screen(
             "reference_date": competing.date,
             "reference_hash": competing.hash,
         }
-        if usable_parent(parent):
+        if usable(parent):
             row |= _verdicts(Crystal.from_row(parent), parent, competing, settings)
         rows.append(row)
         progress(number, len(parents))

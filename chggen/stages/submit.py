@@ -8,7 +8,7 @@ from chggen.config import SubmitConfig
 from chggen.crystal import Crystal, row_id
 from chggen.dft.inputs import prepare
 from chggen.errors import Status
-from chggen.stages.relax import LINEAGE
+from chggen.stages.lineage import LINEAGE
 
 
 def submit(

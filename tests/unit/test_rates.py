@@ -1,8 +1,7 @@
 """Counts, rates and intervals: known numbers, full denominators, nothing lost."""
 
 import math
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +12,9 @@ from chggen.analysis.rates import ALL, rate_rows, wilson
 from chggen.analysis.rows import read_outcomes
 from chggen.config import Config
 from chggen.errors import Status, TableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COUNTS = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

@@ -1,228 +1,276 @@
 """The report: from tables of a whole (invented) campaign to table and page."""
 
-from dataclasses import dataclass, field
+import base64
+import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pymatgen.core import Lattice, Structure
+import pytest
+from pymatgen.core import Structure
 
 from chggen import composition as comp
 from chggen import provenance, tables
-from chggen.config import Config
-from chggen.crystal import Crystal, row_id
-from chggen.errors import Status
-from chggen.symmetry import space_group, space_groups
-
-CONTRACT = {
-    "potential": "chgnet-0.3.0", "potential_hash": "0123456789abcdef",
-    "functional": "GGA/GGA+U", "corrections": "MP2020",
-}  # fmt: skip
-
-#: Two local minima of CHGNet 0.3.0 in C2, conventional cells.
-PROTOTYPES = {
-    "ZnP2S6": (
-        Lattice.monoclinic(6.171, 10.685, 7.458, 105.80), ["Zn", "P", "S", "S", "S"],
-        [[0, 0.3319, 0.5], [0.5506, 0.5003, 0.6598], [0.2542, 0.478, 0.72],
-         [0.6951, 0.669, 0.7265], [0.7613, 0.3533, 0.7231]],
-    ),
-    "Zn2P2S7": (
-        Lattice.monoclinic(10.735, 7.241, 9.069, 119.27), ["S", "Zn", "P", "S", "S", "S"],
-        [[0.5, 0.5267, 0], [0.8385, 0.4813, 0.5463], [0.8515, 0.1912, 0.7956],
-         [0.1551, 0.5672, 0.7002], [0.3934, 0.6475, 0.5972], [0.8566, 0.4693, 0.8139]],
-    ),
-}  # fmt: skip
+from chggen.config import ReferenceConfig
+from chggen.crystal import Crystal
+from chggen.errors import ConfigError, TableError
+from chggen.stages.report import report
+from chggen.symmetry import space_group
+from tests.unit.invented_campaign import PROTOTYPES, Campaign, config_of
 
 
-def prototype(composition: str) -> Crystal:
-    """A symmetric crystal: a real one if there is one, else a chain in a square."""
-    if composition in PROTOTYPES:
-        structure = Structure.from_spacegroup("C2", *PROTOTYPES[composition])
-        return Crystal.from_structure(structure.get_primitive_structure())
-    numbers = comp.atomic_numbers(composition)
-    n = len(numbers)
-    cell = np.diag([2.7, 2.7, 2.6 * n])
-    return Crystal.of(cell, numbers, [[0.5 * (i % 2), 0.5 * (i % 2), i / n] for i in range(n)])
+class Page(HTMLParser):
+    """Links, ids and text of a page; fails on tags that do not match."""
+
+    VOID = frozenset({"meta", "input", "br", "stop", "link", "img"})
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.links: list[tuple[str, str, str]] = []
+        self.ids: list[str] = []
+        self.words: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(source)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        for key, value in attrs:
+            if key in {"href", "src", "xlink:href", "action", "srcset"}:
+                self.links.append((tag, key, value or ""))
+            if key == "id":
+                self.ids.append(value or "")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
 
 
-@dataclass
-class Campaign:
-    """Tables of an invented campaign; ``config`` says what they are of."""
-
-    folder: Path
-    config: Config
-    system: str
-    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(1))
-    #: chance that a generated, an inpainted structure relaxes to a symmetric one
-    symmetric: tuple[float, float] = (0.04, 0.35)
-    fail: float = 0.08
-    frameworks: float = 0.7
-    known: str | None = None
-
-    def write(self) -> dict[str, Any]:
-        """Write all tables; returns the arguments of the stage."""
-        chosen = self.config.systems[self.system]
-        paths: dict[str, list[Path]] = {
-            n: [] for n in ("generated", "relaxed", "refined", "inpainted", "rerelaxed")
-        }
-        screened = []
-        for composition in chosen.formulas():
-            for seed in range(chosen.lattice_seeds):
-                shard = self._shard(composition, seed, chosen.lattices_per_seed)
-                for name, rows in shard.items():
-                    path = self.folder / composition / str(seed) / f"{name}.parquet"
-                    tables.write(path, name, rows, self._header(name))
-                    paths[name].append(path)
-                screened += self._screen(shard["relaxed"] + shard["rerelaxed"])
-        path = self.folder / "screened.parquet"
-        tables.write(path, "screened", self._compare(screened), self._header("screened"))
-        return {
-            "system": self.system,
-            "paths": paths,
-            "screened": path,
-            "config": self.config,
-            "output_table": self.folder / "report.parquet",
-            "output_page": self.folder / "report.html",
-        }
-
-    def _header(self, name: str) -> dict[str, Any]:
-        stage = {"generated": "generate", "inpainted": "inpaint", "refined": "refine",
-                 "screened": "screen"}.get(name, "relax")  # fmt: skip
-        facts: dict[str, Any] = {
-            "generate": {"volume_per_atom": 24.05}, "refine": {"guests": ["Zn"]},
-            "relax": CONTRACT,
-            "screen": {"reference": "Materials Project, builtin", "reference_date": "2023-02-07",
-                       "reference_hash": "fedcba9876543210"},
-        }.get(stage, {})  # fmt: skip
-        settings = getattr(self.config, stage).model_dump(mode="json")
-        inputs = {"checkpoint": "ab" * 8} if stage in {"generate", "inpaint"} else {}
-        return provenance.header(stage, settings, inputs, **facts)
-
-    def _shard(self, composition: str, seed: int, count: int) -> dict[str, list[tables.Row]]:
-        out: dict[str, list[tables.Row]] = {
-            n: [] for n in ("generated", "relaxed", "refined", "inpainted", "rerelaxed")
-        }
-        for index in range(count):
-            place = {"system": self.system, "composition": composition, "seed": seed,
-                     "index": index, "random_seed": index}  # fmt: skip
-            start = place | {"route": "unconditional", "draw": 0}
-            raw = self._sample(start, "generated")
-            out["generated"].append(raw | {"bravais_type": "cubic"})
-            relaxed = self._relax(raw, self.symmetric[0])
-            out["relaxed"].append(relaxed)
-            usable = relaxed["status"] in {Status.OK, Status.NOT_CONVERGED}
-            framework = start | {
-                "id": row_id("refined", relaxed["id"]), "parent_id": relaxed["id"],
-                "guests": ["Zn"], "guest_choice": "config",
-                "status": Status.PARENT_FAILED, "reason": f"parent: {relaxed['status']}",
-            }  # fmt: skip
-            if usable:
-                found = self.rng.random() < self.frameworks
-                framework |= {"status": Status.OK if found else Status.NO_SYMMETRY, "reason": ""}
-                if found:
-                    framework |= {"space_group_number": int(self.rng.choice([5, 8, 12, 9]))}
-            out["refined"].append(framework)
-            good = framework["status"] == Status.OK
-            for draw in range(self.config.inpaint.draws if good else 1):
-                drawn = place | {"route": "inpainting", "draw": draw}
-                if good:
-                    row = self._sample(drawn, "inpainted", framework["id"])
-                    row |= {"host_space_group_number": framework["space_group_number"]}
-                else:
-                    row = drawn | {
-                        "id": row_id("inpainted", framework["id"]),
-                        "parent_id": framework["id"], "status": Status.PARENT_FAILED,
-                        "reason": f"parent: {framework['status']}",
-                    }  # fmt: skip
-                out["inpainted"].append(row)
-                out["rerelaxed"].append(self._relax(row, self.symmetric[1]))
-        return out
-
-    def _sample(self, place: tables.Row, table: str, parent: str | None = None) -> tables.Row:
-        row = place | {
-            "id": row_id(table, *place.values()), "parent_id": parent, "generator": "diffusion",
-            "sampler": "fast", "checkpoint": "ab" * 8, "score_calls": 45, "formula_units": 1,
-        }  # fmt: skip
-        if self.rng.random() < self.fail / 4:
-            return row | {"status": Status.SAMPLING_FAILED, "reason": "positions are not finite"}
-        crystal = self._distort(prototype(place["composition"]), 0.1)
-        return row | {"status": Status.OK, "reason": "", **crystal.columns()}
-
-    def _relax(self, parent: tables.Row, symmetric: float) -> tables.Row:
-        row = {k: parent[k] for k in
-               ("system", "composition", "route", "seed", "index", "draw", "random_seed")}  # fmt: skip
-        row |= {"id": row_id("relaxed", parent["id"]), "parent_id": parent["id"]}
-        if parent["status"] != Status.OK:
-            return row | {"status": Status.PARENT_FAILED, "reason": f"parent: {parent['status']}"}
-        chance = self.rng.random()
-        if chance < self.fail:
-            status = Status.TOO_CLOSE if chance < self.fail / 2 else Status.EXPLODED
-            reason = "shortest distance 0.41 Å" if status == Status.TOO_CLOSE else "volume × 7.2"
-            return row | {"status": status, "reason": reason, "steps": 3, "converged": False}
-        crystal = prototype(parent["composition"])
-        luck = self.rng.random() < symmetric
-        crystal = self._distort(crystal, 0.004 if luck else 0.13)
-        energy = (0.05 if luck else 0.09) + abs(self.rng.normal(0, 0.06)) - 0.045
-        converged = bool(self.rng.random() > 0.07)
-        return row | CONTRACT | crystal.columns() | {
-            "status": Status.OK if converged else Status.NOT_CONVERGED, "reason": "",
-            "energy_per_atom": -4.6 + energy, "energy_per_atom_initial": -4.5 + energy,
-            "delta_energy_per_atom": float(self.rng.lognormal(-2.5, 0.7)),
-            "rmsd": float(self.rng.lognormal(-2.2, 0.6)) if self.rng.random() > 0.15 else None,
-            "converged": converged, "steps": int(self.rng.integers(30, 400)), "wall_time": 1.4,
-            "volume_per_atom": crystal.volume_per_atom, "min_distance": crystal.min_distance,
-        }  # fmt: skip
-
-    def _distort(self, crystal: Crystal, size: float) -> Crystal:
-        shift = self.rng.normal(0, size, (len(crystal), 3)) @ np.linalg.inv(crystal.cell)
-        return Crystal.of(crystal.cell, crystal.atomic_numbers, crystal.frac_coords + shift)
-
-    def _screen(self, parents: list[tables.Row]) -> list[tables.Row]:
-        settings = self.config.screen
-        out = []
-        for parent in parents:
-            skip = {"energy_per_atom_initial", "steps", "wall_time", "formula_units"}
-            row = {k: v for k, v in parent.items() if k not in skip} | {
-                "id": row_id("screened", parent["id"]), "parent_id": parent["id"],
-            }  # fmt: skip
-            if parent["status"] in {Status.OK, Status.NOT_CONVERGED}:
-                crystal = Crystal.from_row(parent)
-                group = space_group(crystal, settings.symprec, settings.angle_tolerance)
-                ed = parent["energy_per_atom"] + 4.6
-                row |= {
-                    "space_group_number": group.number, "space_group_symbol": group.symbol,
-                    "space_group_numbers": space_groups(
-                        crystal, settings.tolerances, settings.angle_tolerance
-                    ),
-                    "symmetric": group.symmetric, "decomposition_energy": ed,
-                    "formation_energy_per_atom": ed - 0.7, "selected": False,
-                    "decomposition_products": "0.636 P2S7 + 0.364 ZnS",
-                    "below_threshold": ed < settings.threshold,
-                }  # fmt: skip
-                if parent["route"] == "inpainting":
-                    row["host_space_group_number"] = 5
-            out.append(row)
-        return out
-
-    def _compare(self, rows: list[tables.Row]) -> list[tables.Row]:
-        judged = [r for r in rows if r.get("decomposition_energy") is not None]
-        judged.sort(key=lambda r: r["decomposition_energy"])
-        first: dict[tuple[str, int], str] = {}
-        for row in judged:
-            place = row["composition"], row["space_group_number"]
-            if row["symmetric"] and place in first and self.rng.random() < 0.5:
-                row["duplicate_of"] = first[place]
-                continue
-            first.setdefault(place, row["id"])
-            row["known_phase"], self.known = self.known, None
-            row["selected"] = row["below_threshold"] and row["known_phase"] is None
-        return rows
+def make(folder: Path, system: str = "Zn-P-S", **chosen: Any) -> tuple[dict[str, Any], str]:
+    """Report of an invented campaign: the stage's arguments, and the page."""
+    campaign = Campaign(folder, chosen.pop("config", None) or config_of(), system, **chosen)
+    arguments = campaign.write()
+    report(**arguments)
+    return arguments, arguments["output_page"].read_text(encoding="utf-8")
 
 
-def config_of(
-    compositions: Any = ("ZnP2S6", "Zn2P2S7"), system: str = "Zn-P-S", n: int = 12, **sections: Any
-) -> Config:
-    chosen = {
-        "compositions": list(compositions), "lattice_seeds": 2, "lattices_per_seed": n,
-    }  # fmt: skip
-    return Config(systems={system: chosen}, **sections)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("campaign"))
+
+
+@pytest.fixture(scope="module")
+def rates(made):
+    rows = tables.read(made[0]["output_table"], "report")
+    return {(r["composition"], r["route"], r["quantity"]): r for r in rows}
+
+
+def test_the_page_asks_for_nothing_outside(made):
+    page = Page(made[1])
+    assert "link" not in page.tags
+    for tag, key, value in page.links:
+        if tag == "a" and value.startswith("https://doi.org/"):
+            continue  # followed by a click only
+        assert (tag, value[:1]) == ("a", "#") or value.startswith(("data:", "#")), (tag, key)
+    assert not re.search(r"url\(\s*['\"]?(?!#)|@import", made[1])
+    assert len(made[1]) < 4_000_000
+
+
+def test_the_page_has_each_id_once(made):
+    page = Page(made[1])
+    assert len(page.ids) == len(set(page.ids))
+    wanted = {value[1:] for _, _, value in page.links if value.startswith("#")}
+    assert wanted <= set(page.ids)
+
+
+def test_same_tables_give_the_same_bytes(made, tmp_path):
+    again = made[0] | {
+        "output_page": tmp_path / "report.html",
+        "output_table": tmp_path / "report.parquet",
+    }
+    report(**again)
+    assert again["output_page"].read_text(encoding="utf-8") == made[1]
+
+
+def test_the_headline_says_what_the_table_says(made, rates):
+    words = Page(made[1]).text
+    tried, relaxed = rates["all", "all", "attempted"]["n"], rates["all", "all", "relaxed"]["k"]
+    symmetric = rates["all", "all", "symmetric"]["k"]
+    assert f"tried {tried} structures" in words
+    assert f"{relaxed} relaxed, {symmetric} are symmetric" in words
+    screened = tables.read(made[0]["screened"], "screened")
+    best = min(r["decomposition_energy"] for r in screened if r["decomposition_energy"] is not None)
+    assert f"lies {abs(1000 * best):.0f} meV/atom" in words
+
+
+def test_failures_add_up_on_the_page(made, rates):
+    table = re.search(r'id="failures".*?</table>', made[1], re.DOTALL)
+    assert table
+    lines = re.findall(r"<tr.*?</tr>", table[0], re.DOTALL)
+    numbers = [[int(n) for n in re.findall(r'<td class="n">(\d+)</td>', line)] for line in lines]
+    *each, total = [n for n in numbers if n]
+    assert [sum(column) for column in zip(*each, strict=True)] == total
+    assert total[-1] == rates["all", "all", "attempted"]["n"]
+
+
+def cifs(page: str) -> dict[str, str]:
+    found = re.findall(r'download="([^"]+\.cif)" href="data:[^,]+,([^"]+)"', page)
+    return {name: base64.b64decode(data).decode() for name, data in found}
+
+
+def test_cifs_hold_the_structures_that_they_claim(made):
+    rows = {r["id"]: r for r in tables.read(made[0]["screened"], "screened")}
+    files = cifs(made[1])
+    symmetric = [name for name in files if not name.endswith("_P1.cif")]
+    assert symmetric
+    assert len(files) > len(symmetric)
+    for name, content in files.items():
+        composition, _, identity = name.removesuffix(".cif").removesuffix("_P1").split("_")
+        row = rows[identity]
+        structure = Structure.from_str(content, fmt="cif")
+        assert comp.formula_of(structure.atomic_numbers) == composition
+        group = space_group(Crystal.from_structure(structure), 1e-3, -1)
+        if name in symmetric:
+            assert group.number == row["space_group_number"]
+            assert f"'{row['space_group_symbol']}'" in content or group.symbol in content
+        else:
+            raw = Crystal.from_row(row)
+            assert structure.volume == pytest.approx(raw.volume, rel=1e-4)
+            assert Crystal.from_structure(structure).min_distance == pytest.approx(
+                raw.min_distance, abs=1e-3
+            )
+        assert f"# chggen {identity}" in content
+        assert "not DFT" in content
+
+
+def test_cards_show_the_best_first_and_one_of_each_composition(made):
+    shown = [float(x.replace("\N{MINUS SIGN}", "-")) for x in
+             re.findall(r'class="big">([^<]+)<', made[1])]  # fmt: skip
+    assert shown == sorted(shown)
+    assert len(shown) == made[0]["config"].report.candidates
+    assert {name.split("_")[0] for name in cifs(made[1])} == set(PROTOTYPES)
+
+
+def test_warnings_stand_at_the_top(made):
+    words = Page(made[1]).text
+    top = words[: words.index("How far they came")]
+    assert "Few structures" in top  # 24 of each composition
+    assert "advises 30 meV/atom" in top  # the threshold is 0.1 eV/atom
+    assert "reference is not complete" in top
+    assert "known phases could not be recognised" in top
+
+
+def test_settings_and_versions_are_on_the_page(made):
+    words = Page(made[1]).text
+    for fact in (
+        "chgnet-0.3.0", "0123456789abcdef", "abababababababab", "GGA/GGA+U", "MP2020",
+        "fedcba9876543210", "2023-02-07", provenance.versions()["spglib"],
+        "10.1039/d5mh00774g", "10.1038/s42256-023-00716-3", "10.1063/1.4812323",
+    ):  # fmt: skip
+        assert fact in words, fact
+
+
+HOSTILE = "<img src=x onerror=alert(1)>&\"'</script>"
+
+
+def test_nothing_from_tables_or_config_becomes_markup(tmp_path):
+    config = config_of(n=4, generate={"checkpoint": HOSTILE})
+    # a name that the config would refuse: the page does not rely on that
+    config = config.model_copy(update={"systems": {HOSTILE: config.systems["Zn-P-S"]}})
+    campaign = Campaign(tmp_path, config, HOSTILE, known=HOSTILE, fail=0.4)
+    arguments = campaign.write()
+    for path in arguments["paths"]["relaxed"]:
+        rows = tables.read(path, "relaxed")
+        for row in rows:
+            row["reason"] = HOSTILE
+            row["potential"] = HOSTILE
+        tables.write(path, "relaxed", rows, {"versions": {HOSTILE: HOSTILE}, "potential": HOSTILE})
+    rows = tables.read(arguments["screened"], "screened")
+    for row in rows:
+        for column in ("decomposition_products", "space_group_symbol"):
+            row[column] = row[column] and HOSTILE
+    tables.write(arguments["screened"], "screened", rows, {"reference": HOSTILE})
+    report(**arguments)
+    source = arguments["output_page"].read_text(encoding="utf-8")
+    page = Page(source)
+    assert "<img" not in source
+    assert "img" not in page.tags
+    assert source.count("</script>") == 1
+    assert "onerror=alert(1)>&\"'</script>" in page.text
+
+
+@pytest.mark.parametrize(
+    ("chosen", "system", "says"),
+    [
+        ({"config": config_of(n=2), "fail": 4}, "Zn-P-S", "None of them relaxed"),
+        ({"config": config_of(n=3), "frameworks": 0}, "Zn-P-S", "no inpainted structures"),
+        ({"config": config_of(["ZnP2S6"], n=3)}, "Zn-P-S", "Composition triangle"),
+        (
+            {"config": config_of(["ZnS"], "Zn-S", n=2)}, "Zn-S",
+            "hull of the competing phases from Zn to S",
+        ),
+        (
+            {
+                "config": config_of(
+                    [{"range": "Li_x Si_y", "where": "x > y", "max_atoms": 17}], "Li-Si", n=1
+                )
+            },
+            "Li-Si",
+            "First 40 compositions.",
+        ),
+    ],
+    ids=["nothing relaxed", "nothing inpainted", "one composition", "binary", "many"],
+)  # fmt: skip
+def test_pages_of_unusual_campaigns(tmp_path, chosen, system, says):
+    _, source = make(tmp_path, system, **chosen)
+    page = Page(source)
+    assert says in page.text
+    assert "nan" not in page.text.lower().split()
+    assert len(source) < 4_000_000
+
+
+def test_a_reference_that_is_gone_costs_the_hull_plot_only(tmp_path):
+    config = config_of(n=2)
+    gone = config.systems["Zn-P-S"].model_copy(
+        update={"reference": ReferenceConfig(source="file", path=tmp_path / "gone.csv")}
+    )
+    config = config.model_copy(update={"systems": {"Zn-P-S": gone}})
+    words = Page(make(tmp_path, config=config)[1]).text
+    assert "no phase diagram here" in words
+    assert "The reference could not be read again" in words
+
+
+def test_tables_of_different_settings_are_noticed(tmp_path):
+    arguments, _ = make(tmp_path, config=config_of(n=2))
+    path = arguments["paths"]["relaxed"][0]
+    header = tables.read_header(path) | {"settings_digest": "other", "potential_hash": "other"}
+    tables.write(path, "relaxed", tables.read(path, "relaxed"), header)
+    report(**arguments)
+    words = Page(arguments["output_page"].read_text(encoding="utf-8")).text
+    assert "the shards of “relaxed” were made with different settings" in words
+    assert "relaxed with different potentials" in words
+
+
+def test_what_cannot_be_reported_leaves_no_page(tmp_path):
+    arguments = Campaign(tmp_path, config_of(n=2), "Zn-P-S").write()
+    with pytest.raises(ConfigError, match="Li-Si"):
+        report(**arguments | {"system": "Li-Si"})
+    arguments["paths"]["relaxed"].pop()
+    with pytest.raises(TableError, match="no row"):
+        report(**arguments)
+    assert not arguments["output_page"].exists()

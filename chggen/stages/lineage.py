@@ -1,0 +1,25 @@
+"""What a row keeps of the row it is made from."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from chggen import tables
+from chggen.crystal import has_structure
+from chggen.errors import Status
+
+#: Columns that a row keeps from the row it comes from.
+LINEAGE = ("system", "composition", "route", "seed", "index", "draw", "random_seed")
+
+
+def descend(row: Mapping[str, Any]) -> tables.Row:
+    """Start of a row that is made from ``row``: its lineage, with a failure passed on."""
+    start: tables.Row = {key: row[key] for key in LINEAGE} | {"parent_id": row["id"]}
+    if row["status"] != Status.OK:
+        reason = f"parent: {row['status']}"
+        start |= {"status": Status.PARENT_FAILED, "reason": reason, "n_atoms": 0}
+    return start
+
+
+def usable(row: Mapping[str, Any]) -> bool:
+    """True for relaxed structures, also those that only ran out of steps."""
+    return row["status"] in {Status.OK, Status.NOT_CONVERGED} and has_structure(row)
