@@ -162,6 +162,11 @@ class Campaign:
                 )
             except ContractError as error:
                 raise ConfigError(f"{where}.reference: {error}") from error
+            unseen = sorted(elements - checkpoints.volume_elements())
+            if system.volume_per_atom == "auto" and unseen:
+                raise ConfigError(
+                    f"{where}.volume_per_atom = 'auto': the regression has not seen {unseen[0]}"
+                )
             self._check_checkpoints(elements)
 
     def _check_checkpoints(self, elements: set[str]) -> None:

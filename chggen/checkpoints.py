@@ -42,6 +42,11 @@ def read_card(checkpoint: str | Path) -> dict[str, Any]:
     return card
 
 
+def volume_elements() -> set[str]:
+    """Elements that the volume regression in the package has seen."""
+    return set(json.loads((DIRECTORY / "volume.json").read_text())["elements"])
+
+
 def unknown_elements(card: dict[str, Any], elements: Iterable[str]) -> list[str]:
     """Elements that the checkpoint has not been trained on."""
     known = set(card.get("elements", {}))

@@ -4,9 +4,6 @@ The drawing is a projection made here; the page's script turns it when it is dra
 from the coordinates that each element carries.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
 from itertools import product
 from typing import Final
 
@@ -15,39 +12,15 @@ from markupsafe import Markup, escape
 
 from chggen.composition import SYMBOLS
 from chggen.crystal import Crystal, Floats
+from chggen.report.scene import Scene, scene_of
 
 WIDTH: Final = 340
 HEIGHT: Final = 260
 _MARGIN: Final = 14.0
 #: Drawn radius over covalent radius.
 _BALL: Final = 0.42
-#: Longest bond over the sum of covalent radii.
-_BOND: Final = 1.2
-#: Atoms this near (Å) to a face of the cell are repeated on the opposite one.
-_ON_FACE: Final = 0.05
-#: With more atoms than this nothing is repeated on opposite faces.
-_MOST_REPEATED: Final = 60
 _TILT: Final = np.radians([-11.0, 17.0])
 _AXES: Final = ("a", "b", "c")
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """What is drawn, in Å around the middle of the cell.
-
-    Args:
-        points: [n, 3] atoms.
-        numbers: [n] atomic numbers.
-        bonds: pairs of places in ``points``.
-        cell: row vectors.
-        middle: what was subtracted.
-    """
-
-    points: Floats
-    numbers: list[int]
-    bonds: list[tuple[int, int]]
-    cell: Floats
-    middle: Floats
 
 
 def picture(crystal: Crystal, label: str) -> Markup:
@@ -57,14 +30,14 @@ def picture(crystal: Crystal, label: str) -> Markup:
         crystal: the cell as it should be shown.
         label: what the picture shows, for those who do not see it.
     """
-    scene = _scene(crystal)
+    scene = scene_of(crystal)
     turn = _view(crystal.cell)
     corners = np.array(list(product((0.0, 1.0), repeat=3))) @ scene.cell - scene.middle
     flat = np.abs(np.vstack([scene.points, corners]) @ turn.T)
     room = np.array([WIDTH, HEIGHT]) / 2 - _MARGIN
     scale = float(np.min(room / (flat[:, :2].max(axis=0) + 0.5)))
     parts = [_edge(a, b, turn, scale) for a, b in _edges(scene)]
-    solids = [_ball(p, z, turn, scale) for p, z in zip(scene.points, scene.numbers, strict=True)]
+    solids = [_ball(scene, atom, turn, scale) for atom in range(len(scene.numbers))]
     for pair in scene.bonds:
         solids += _sticks(scene, pair, turn, scale)
     parts += [text for _, text in sorted(solids, key=lambda s: s[0])]
@@ -100,132 +73,6 @@ def palette(symbols: set[str]) -> Markup:
     )
 
 
-def _scene(crystal: Crystal) -> _Scene:
-    near = _ON_FACE * np.linalg.norm(np.linalg.inv(crystal.cell), axis=0)
-    frac = crystal.frac_coords - np.floor(crystal.frac_coords + near / 2)
-    units = [
-        (unit, whole, _on_faces(whole.mean(axis=0), near)) for unit, whole in _units(crystal, frac)
-    ]
-    if sum(len(unit) * len(shifts) for unit, _, shifts in units) > _MOST_REPEATED:
-        # copies on faces and corners would hide what is inside: one cell's content only
-        units = [(unit, whole, shifts[:1]) for unit, whole, shifts in units]
-    repeated = [
-        (atom, place)
-        for unit, whole, shifts in units
-        for shift in shifts
-        for atom, place in zip(unit, whole + shift, strict=True)
-    ]
-    atoms = [atom for atom, _ in repeated]
-    places = [place for _, place in repeated]
-    numbers = [int(crystal.atomic_numbers[a]) for a in atoms]
-    points = np.array(places) @ crystal.cell
-    points, numbers = _complete(points, numbers, crystal, frac)
-    middle = crystal.cell.sum(axis=0) / 2
-    return _Scene(points - middle, numbers, _bonds(points, numbers), crystal.cell, middle)
-
-
-def _on_faces(middle: Floats, near: Floats) -> list[Floats]:
-    """Lattice translations that bring a point into the cell and, on a face, across."""
-    home = -np.floor(middle + near / 2)
-    steps = [
-        (0, 1) if x < e else (0, -1) if x > 1 - e else (0,)
-        for x, e in zip(middle + home, near, strict=True)
-    ]
-    return [home + shift for shift in product(*steps)]
-
-
-def _units(crystal: Crystal, frac: Floats) -> Iterator[tuple[list[int], Floats]]:
-    """Atoms that belong together, with coordinates that keep them together.
-
-    A finite covalent group (PS4, P2S6, P2S7) is one unit and is not cut by the cell;
-    every other atom, also in a network without end, is a unit of its own.
-    """
-    images = np.array(list(product((-1, 0, 1), repeat=3)))
-    z = crystal.atomic_numbers
-    reach = np.array(
-        [[_reach(int(a), int(b)) * _is_covalent(int(a), int(b)) for b in z] for a in z]
-    )
-    delta = (frac[None, None] + images[:, None, None] - frac[None, :, None]) @ crystal.cell
-    bonded = np.linalg.norm(delta, axis=-1) < reach
-    bonded[len(images) // 2, np.arange(len(z)), np.arange(len(z))] = False
-    left = set(range(len(z)))
-    while left:
-        start = min(left)
-        offsets = {start: np.zeros(3)}
-        todo, endless = [start], False
-        while todo:
-            atom = todo.pop()
-            for image, other in zip(*np.nonzero(bonded[:, atom]), strict=True):
-                there = offsets[atom] + images[image]
-                if int(other) not in offsets:
-                    offsets[int(other)] = there
-                    todo.append(int(other))
-                endless |= bool((offsets[int(other)] != there).any())
-        left -= set(offsets)
-        if endless:
-            yield from (([atom], frac[[atom]]) for atom in offsets)
-        else:
-            yield list(offsets), np.array([frac[a] + o for a, o in offsets.items()])
-
-
-def _complete(
-    points: Floats, numbers: list[int], crystal: Crystal, frac: Floats
-) -> tuple[Floats, list[int]]:
-    """Ligands of covalent centres beyond the faces too: no PS4 is cut in half."""
-    images = np.array(list(product((-1, 0, 1), repeat=3)))
-    around = (frac[None] + images[:, None]).reshape(-1, 3) @ crystal.cell
-    kinds = np.tile(crystal.atomic_numbers, len(images))
-    extra: list[Floats] = []
-    extra_numbers: list[int] = []
-    for point, z in zip(points, numbers, strict=True):
-        reach = np.array([_reach(z, int(k)) if _is_centre(z, int(k)) else 0.0 for k in kinds])
-        for j in np.flatnonzero(np.linalg.norm(around - point, axis=1) < reach):
-            known = np.vstack([points, *extra])
-            if np.linalg.norm(known - around[j], axis=1).min() > _ON_FACE:
-                extra.append(around[j][None])
-                extra_numbers.append(int(kinds[j]))
-    return np.vstack([points, *extra]), numbers + extra_numbers
-
-
-def _bonds(points: Floats, numbers: list[int]) -> list[tuple[int, int]]:
-    distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    return [
-        (i, j)
-        for i in range(len(points))
-        for j in range(i)
-        if distance[i, j] < _reach(numbers[i], numbers[j])
-    ]
-
-
-@cache
-def _reach(first: int, second: int) -> float:
-    """Longest bond (Å) drawn between two elements; 0 where chemists draw none."""
-    from ase.data import covalent_radii
-    from pymatgen.core import Element
-
-    a, b = Element.from_Z(first), Element.from_Z(second)
-    ionic = any(e.is_alkali or e.is_alkaline for e in (a, b))
-    if ionic or (a.is_metal and b.is_metal):
-        return 0.0
-    return float(_BOND * (covalent_radii[first] + covalent_radii[second]))
-
-
-@cache
-def _is_covalent(first: int, second: int) -> bool:
-    """True if neither element is a metal."""
-    from pymatgen.core import Element
-
-    return not any(Element.from_Z(z).is_metal for z in (first, second))
-
-
-@cache
-def _is_centre(centre: int, ligand: int) -> bool:
-    """True for a covalent centre and its ligand, the more electronegative one."""
-    from pymatgen.core import Element
-
-    return _is_covalent(centre, ligand) and Element.from_Z(centre).X < Element.from_Z(ligand).X
-
-
 def _view(cell: Floats) -> Floats:
     """Rotation of the viewer: along the shortest axis, a little from the side and above."""
     short, middle, long = np.argsort(np.linalg.norm(cell, axis=1))
@@ -242,7 +89,7 @@ def _view(cell: Floats) -> Floats:
     return turn
 
 
-def _edges(scene: _Scene) -> list[tuple[Floats, Floats]]:
+def _edges(scene: Scene) -> list[tuple[Floats, Floats]]:
     found = []
     for axis in range(3):
         others = [k for k in range(3) if k != axis]
@@ -254,19 +101,25 @@ def _edges(scene: _Scene) -> list[tuple[Floats, Floats]]:
     return found
 
 
-def _ball(point: Floats, z: int, turn: Floats, scale: float) -> tuple[float, str]:
+def _ball(scene: Scene, atom: int, turn: Floats, scale: float) -> tuple[float, str]:
     from ase.data import covalent_radii
 
+    point, z = scene.points[atom], scene.numbers[atom]
     x, y, depth = turn @ point
     radius = _BALL * covalent_radii[z] * scale
     return float(depth), (
-        f'<circle class="{SYMBOLS[z]}" cx="{x * scale:.1f}" cy="{-y * scale:.1f}"'
+        f'<circle class="{_kind(scene, atom)}" cx="{x * scale:.1f}" cy="{-y * scale:.1f}"'
         f' r="{radius:.1f}" data-p="{_numbers(point)}"/>'
     )
 
 
+def _kind(scene: Scene, atom: int) -> str:
+    """Classes of an atom: its element, and g (ghost) if it only completes a neighbour."""
+    return SYMBOLS[scene.numbers[atom]] + (" g" if atom >= scene.inside else "")
+
+
 def _sticks(
-    scene: _Scene, pair: tuple[int, int], turn: Floats, scale: float
+    scene: Scene, pair: tuple[int, int], turn: Floats, scale: float
 ) -> list[tuple[float, str]]:
     """Two halves of a bond, each in the colour of its atom, starting at its surface."""
     from ase.data import covalent_radii
@@ -276,9 +129,8 @@ def _sticks(
         start, end = scene.points[i], (scene.points[i] + scene.points[j]) / 2
         along = (end - start) / np.linalg.norm(end - start)
         start = start + 0.85 * _BALL * covalent_radii[scene.numbers[i]] * along
-        symbol = SYMBOLS[scene.numbers[i]]
         depth = float((turn @ (start + end) / 2)[2])
-        out.append((depth, _line(f"s {symbol}", start, end, turn, scale)))
+        out.append((depth, _line(f"s {_kind(scene, i)}", start, end, turn, scale)))
     return out
 
 

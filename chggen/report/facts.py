@@ -48,7 +48,8 @@ CITATIONS: Final = (
 #: More different values than this are given as a range.
 _MOST_VALUES: Final = 4
 Headers = Mapping[str, Sequence[Mapping[str, Any]]]
-Group = tuple[str, list[tuple[str, str]]]
+Lines = list[tuple[str, str]]
+Group = tuple[str, Lines]
 
 
 def read_headers(
@@ -109,81 +110,93 @@ def mixed(headers: Headers) -> list[str]:
 
 def settings(system: str, config: Config, headers: Headers) -> list[Group]:
     """Groups of (name, value) for the page."""
+    return [
+        ("Search", _search(system, config, headers)),
+        ("Generation", _generation(config, headers)),
+        ("Relaxation", _relaxation(config, headers)),
+        ("Frameworks", _frameworks(config)),
+        ("Screen", _screen(system, config, headers)),
+    ]
+
+
+def _seen(headers: Headers, name: str, *keys: str) -> str:
+    found = _values(headers, name, *keys)
+    if len(found) > _MOST_VALUES:
+        found = sorted(found)
+        return f"{found[0]} to {found[-1]} ({len(found)} values)"
+    return "; ".join(found) or "not recorded"
+
+
+def _search(system: str, config: Config, headers: Headers) -> Lines:
     chosen = config.systems[system]
-    screen, relax, refine = config.screen, config.relax, config.refine
+    lattices = f"{chosen.lattice_seeds} × {chosen.lattices_per_seed}"
+    return [
+        ("system", system),
+        ("compositions", str(len(chosen.formulas()))),
+        ("formula units per cell", _words(chosen.formula_units)),
+        ("lattice seeds × lattices", lattices),
+        ("volume per atom of drawn cells, Å³", _seen(headers, "generated", "volume_per_atom")),
+        ("guests", _seen(headers, "refined", "guests")),
+        ("campaign seed", str(config.seed)),
+    ]
 
-    def seen(name: str, *keys: str) -> str:
-        found = _values(headers, name, *keys)
-        if len(found) > _MOST_VALUES:
-            found = sorted(found)
-            return f"{found[0]} to {found[-1]} ({len(found)} values)"
-        return "; ".join(found) or "not recorded"
 
+def _generation(config: Config, headers: Headers) -> Lines:
+    network = ("inputs", "checkpoint")
+    return [
+        ("generator", config.generate.generator),
+        ("sampler", config.generate.sampler),
+        ("score network (sha256)", _seen(headers, "generated", *network)),
+        ("inpainting sampler", config.inpaint.sampler),
+        ("inpainting score network (sha256)", _seen(headers, "inpainted", *network)),
+        ("draws per framework", str(config.inpaint.draws)),
+    ]
+
+
+def _relaxation(config: Config, headers: Headers) -> Lines:
+    relax = config.relax
+    return [
+        ("potential", _seen(headers, "relaxed", "potential")),
+        ("its weights (sha256)", _seen(headers, "relaxed", "potential_hash")),
+        ("functional it imitates", _seen(headers, "relaxed", "functional")),
+        ("energy corrections included", _seen(headers, "relaxed", "corrections")),
+        ("force criterion", f"{relax.fmax:g} eV/Å"),
+        ("stress criterion", f"{relax.smax:g} GPa" if relax.relax_cell else "cell fixed"),
+        ("step limit", count(relax.max_steps)),
+    ]
+
+
+def _frameworks(config: Config) -> Lines:
+    refine = config.refine
     ladder = ", ".join(f"{s.symprec:g} Å / {s.angle_tolerance:g}°" for s in refine.ladder)
     return [
-        (
-            "Search",
-            [
-                ("system", system),
-                ("compositions", str(len(chosen.formulas()))),
-                ("formula units per cell", _words(chosen.formula_units)),
-                (
-                    "lattice seeds × lattices",
-                    f"{chosen.lattice_seeds} × {chosen.lattices_per_seed}",
-                ),
-                ("volume per atom of drawn cells, Å³", seen("generated", "volume_per_atom")),
-                ("guests", seen("refined", "guests")),
-                ("campaign seed", str(config.seed)),
-            ],
-        ),
-        (
-            "Generation",
-            [
-                ("generator", config.generate.generator),
-                ("sampler", config.generate.sampler),
-                ("score network (sha256)", seen("generated", "inputs", "checkpoint")),
-                ("inpainting sampler", config.inpaint.sampler),
-                ("inpainting score network (sha256)", seen("inpainted", "inputs", "checkpoint")),
-                ("draws per framework", str(config.inpaint.draws)),
-            ],
-        ),
-        (
-            "Relaxation",
-            [
-                ("potential", seen("relaxed", "potential")),
-                ("its weights (sha256)", seen("relaxed", "potential_hash")),
-                ("functional it imitates", seen("relaxed", "functional")),
-                ("energy corrections included", seen("relaxed", "corrections")),
-                ("force criterion", f"{relax.fmax:g} eV/Å"),
-                ("stress criterion", f"{relax.smax:g} GPa" if relax.relax_cell else "cell fixed"),
-                ("step limit", count(relax.max_steps)),
-            ],
-        ),
-        (
-            "Frameworks",
-            [
-                ("tolerance ladder", ladder),
-                ("largest displacement", f"{refine.max_displacement:g} Å"),
-                ("largest RMS displacement", f"{refine.max_rms_displacement:g} Å"),
-                ("largest strain", f"{100 * refine.max_strain:g} %"),
-                ("cell", refine.host_cell),
-            ],
-        ),
-        (
-            "Screen",
-            [
-                ("symmetry tolerance", f"{screen.symprec:g} Å, {screen.angle_tolerance:g}°"),
-                ("shortest distance", f"{screen.min_distance:g} Å"),
-                ("E_d threshold", f"{screen.threshold:g} eV/atom"),
-                ("only symmetric ones go on", "yes" if screen.require_symmetric else "no"),
-                ("at most per composition", str(screen.max_selected)),
-                ("competing phases", seen("screened", "reference")),
-                ("their date", seen("screened", "reference_date")),
-                ("their digest (sha256)", seen("screened", "reference_hash")),
-                ("their functional", chosen.reference.functional),
-            ],
-        ),
+        ("tolerance ladder", ladder),
+        ("largest displacement", f"{refine.max_displacement:g} Å"),
+        ("largest RMS displacement", f"{refine.max_rms_displacement:g} Å"),
+        ("largest strain", f"{100 * refine.max_strain:g} %"),
+        ("cell", refine.host_cell),
     ]
+
+
+def _screen(system: str, config: Config, headers: Headers) -> Lines:
+    screen = config.screen
+    return [
+        ("symmetry tolerance", f"{screen.symprec:g} Å, {screen.angle_tolerance:g}°"),
+        ("shortest distance", f"{screen.min_distance:g} Å"),
+        ("E_d threshold", f"{screen.threshold:g} eV/atom"),
+        ("only symmetric ones go on", "yes" if screen.require_symmetric else "no"),
+        ("at most per composition", str(screen.max_selected)),
+        ("competing phases", _seen(headers, "screened", "reference")),
+        ("their date", _seen(headers, "screened", "reference_date")),
+        ("their digest (sha256)", _seen(headers, "screened", "reference_hash")),
+        ("their functional", config.systems[system].reference.functional),
+    ]
+
+
+def reference_of_screen(headers: Headers) -> tuple[str | None, str | None]:
+    """Digest of the reference that the screen used, and what it was known to lack."""
+    header = next(iter(headers.get("screened", ())), {})
+    return header.get("reference_hash"), header.get("reference_partial")
 
 
 def versions(headers: Headers) -> list[tuple[str, str]]:

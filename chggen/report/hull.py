@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,8 @@ from chggen.analysis.rows import ROUTES
 from chggen.report import svg
 from chggen.report.phases import Phases, Section, hull_on, share_of
 from chggen.report.text import milli, plain_formula
+
+Curve = tuple[np.ndarray, np.ndarray]
 
 _HEIGHT: Final = float(np.sqrt(3) / 2)
 #: Labels closer than this (fraction of the side) are pushed apart.
@@ -48,54 +50,19 @@ def section_plot(
             ``decomposition_energy``.
         threshold: of the screen, eV/atom.
     """
-    grid, hull = hull_on(phases, section)
-    ends = [phases.hull_energy(section.mixture(x)) for x in (0.0, 1.0)]
-
-    def baseline(x: float) -> float:
-        return (1 - x) * ends[0] + x * ends[1]
-
+    hull = hull_on(phases, section)
     above = room(threshold)
+    left, right = (plain_formula(end) for end in section.ends)
+    binary = len(section.elements) == 2  # noqa: PLR2004
     with svg.drawing(400, 290) as (figure, axes):
-        axes.fill_between(grid, hull, hull + threshold, color=svg.FAINT, alpha=0.7, lw=0)
-        axes.plot(grid, hull, color=svg.INK, lw=1.3)
-        low = _structures(axes, section, attempts, (grid, hull), above)
-        for phase in phases.found:
-            x = section.place(phase.formula)
-            if x is None:
-                continue
-            y = phase.formation_energy - baseline(x)
-            inner = 0 < x < 1
-            if phase.stable:
-                axes.plot(
-                    x,
-                    y,
-                    "s",
-                    color=svg.REFERENCE,
-                    ms=6,
-                    mec=svg.PAPER,
-                    mew=0.8,
-                    zorder=4,
-                    clip_on=False,
-                )
-                axes.annotate(
-                    plain_formula(phase.formula),
-                    (x, y),
-                    (0, -8 if inner else 8),
-                    textcoords="offset points",
-                    ha="center" if inner else "left" if x == 0 else "right",
-                    va="top" if inner else "bottom",
-                    fontsize=9,
-                )
-            elif y - np.interp(x, grid, hull) < above:
-                axes.plot(x, y, "s", mfc="none", mec=svg.REFERENCE, ms=4.5, mew=0.9)
-        bottom = min(float(hull.min()), low)
-        pad = 0.14 * (above - bottom)
-        axes.set_ylim(bottom - pad, float(hull.max()) + above)
+        axes.fill_between(hull[0], hull[1], hull[1] + threshold, color=svg.FAINT, alpha=0.7, lw=0)
+        axes.plot(*hull, color=svg.INK, lw=1.3)
+        low = min(float(hull[1].min()), _structures(axes, section, attempts, hull, above))
+        _phases(axes, phases, section, hull, above)
+        axes.set_ylim(low - 0.14 * (above - low), float(hull[1].max()) + above)
         axes.set_xlim(-0.01, 1.01)
         _ticks(axes, section, attempts)
         svg.clean(axes)
-        left, right = (plain_formula(end) for end in section.ends)
-        binary = len(section.elements) == 2  # noqa: PLR2004
         axes.set_ylabel(
             "formation energy, eV/atom" if binary else f"energy from {left} + {right}, eV/atom"
         )
@@ -104,11 +71,36 @@ def section_plot(
         return svg.inline(figure, "section", label)
 
 
+def _phases(axes: Axes, phases: Phases, section: Section, hull: Curve, above: float) -> None:
+    """Competing phases on the section: stable ones named, others hollow."""
+    ends = [phases.hull_energy(section.mixture(x)) for x in (0.0, 1.0)]
+    edge: dict[str, Any] = {"mec": svg.PAPER, "mew": 0.8, "zorder": 4, "clip_on": False}
+    for phase in phases.found:
+        x = section.place(phase.formula)
+        if x is None:
+            continue
+        y = phase.formation_energy - (1 - x) * ends[0] - x * ends[1]
+        if phase.stable:
+            inner = 0 < x < 1
+            axes.plot(x, y, "s", color=svg.REFERENCE, ms=6, **edge)
+            axes.annotate(
+                plain_formula(phase.formula),
+                (x, y),
+                (0, -8 if inner else 8),
+                textcoords="offset points",
+                ha="center" if inner else "left" if x == 0 else "right",
+                va="top" if inner else "bottom",
+                fontsize=9,
+            )
+        elif y - np.interp(x, *hull) < above:
+            axes.plot(x, y, "s", mfc="none", mec=svg.REFERENCE, ms=4.5, mew=0.9)
+
+
 def _structures(
     axes: Axes,
     section: Section,
     attempts: pd.DataFrame,
-    hull: tuple[np.ndarray, np.ndarray],
+    hull: Curve,
     above: float,
 ) -> float:
     """Points of the relaxed structures; returns the lowest energy drawn."""

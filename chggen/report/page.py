@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup, escape
 
 from chggen.analysis.rates import ALL, tolerances
@@ -65,47 +66,71 @@ def render(
         headers: of all tables, for settings and versions.
     """
     rates = sections.Rates(list(rows))
-    loaded = load_phases(config.systems[system].reference, config.systems[system].elements)
     best = best_structures.ranked(outcomes.attempts, config.screen)
-    chosen = best_structures.choose(best, config.report.candidates)
-    cards = best_structures.candidates(chosen, screened, config.screen)
-    symbols = {symbol for card in cards for symbol in card.elements}
     values = {
         "system": system,
         "routes": ROUTES,
         "used": sections.routes_used(outcomes),
         "headline": story.headline(system, outcomes, rates, best),
-        "notices": story.notices(config, outcomes, rates, loaded, facts.mixed(headers)),
         "rates": rates,
-        "best": best.iloc[0].to_dict() if len(best) else None,
         "funnel": sections.funnel(outcomes, rates),
         "by_composition": sections.by_composition(outcomes, rates, best),
         "success": _success(outcomes, rates),
-        "cards": cards,
-        "palette": cell.palette(symbols),
-        "listed": best.head(MOST_LISTED).to_dict("records"),
-        "n_unique": len(best),
-        "hull": _hull(config, outcomes, loaded),
         "histograms": _histograms(outcomes, config),
         "medians": sections.medians(rates),
         "space_groups": sections.space_groups(outcomes),
         "tolerance_rows": sections.tolerance_rows(rates),
         "failures": sections.failures(outcomes),
         "framework_failures": sections.framework_failures(outcomes),
+        "tolerances": tolerances(config),
+        "screen": config.screen,
+        "most_compositions": charts.MOST_COMPOSITIONS,
+        "counts_csv": _csv(_short(rows), SCHEMAS["report"].names),
+        **_structures(best, config, screened),
+        **_about_reference(system, config, outcomes, rates, headers),
+        **_facts(system, config, headers),
+    }
+    return _environment().get_template("page.html").render(values)
+
+
+def _structures(best: pd.DataFrame, config: Config, screened: str | Path) -> dict[str, Any]:
+    """Cards and table of the best structures."""
+    chosen = best_structures.choose(best, config.report.candidates)
+    cards = best_structures.candidates(chosen, screened, config.screen)
+    return {
+        "cards": cards,
+        "palette": cell.palette({symbol for card in cards for symbol in card.elements}),
+        "listed": best.head(MOST_LISTED).to_dict("records"),
+        "n_unique": len(best),
+        "structures_csv": _csv(best.head(_MOST_IN_CSV).to_dict("records"), _LISTED),
+    }
+
+
+def _about_reference(
+    system: str, config: Config, outcomes: Outcomes, rates: sections.Rates, headers: facts.Headers
+) -> dict[str, Any]:
+    """Hull plots, and the notices, most of which are about the reference."""
+    chosen = config.systems[system]
+    loaded = load_phases(chosen.reference, chosen.elements)
+    doubts = facts.mixed(headers)
+    used, partial = facts.reference_of_screen(headers)
+    if loaded.hash and used and loaded.hash != used:
+        doubts.append("the reference has changed since the screen, so the hull plot is of another")
+    return {
+        "notices": story.notices(config, outcomes, rates, loaded, partial, doubts),
+        "known_checked": loaded.has_structures,
+        "hull": _hull(config, outcomes, loaded),
+    }
+
+
+def _facts(system: str, config: Config, headers: facts.Headers) -> dict[str, Any]:
+    return {
         "settings": facts.settings(system, config, headers),
         "versions": facts.versions(headers),
         "digests": facts.digests(headers),
         "config_text": facts.config_text(config),
         "citations": facts.CITATIONS,
-        "tolerances": tolerances(config),
-        "screen": config.screen,
-        "relax": config.relax,
-        "known_checked": loaded.has_structures,
-        "most_compositions": charts.MOST_COMPOSITIONS,
-        "counts_csv": _csv(_short(rows), SCHEMAS["report"].names),
-        "structures_csv": _csv(best.head(_MOST_IN_CSV).to_dict("records"), _LISTED),
     }
-    return _environment().get_template("page.html").render(values)
 
 
 def _environment() -> jinja2.Environment:

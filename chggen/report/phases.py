@@ -76,12 +76,14 @@ class Loaded:
         problem: why not, in one line; empty otherwise.
         partial: what the reference is known to lack; None if nothing is.
         has_structures: it can tell a known phase from a new one.
+        hash: digest of its energies.
     """
 
     phases: Phases | None
     problem: str = ""
     partial: str | None = None
     has_structures: bool = False
+    hash: str | None = None
 
 
 def load_phases(config: ReferenceConfig, elements: set[str]) -> Loaded:
@@ -94,7 +96,7 @@ def load_phases(config: ReferenceConfig, elements: set[str]) -> Loaded:
         phases = phases_of(phase_diagram(reference), elements)
     except (ChggenError, OSError, ValueError) as error:
         return Loaded(None, str(error).partition("\n")[0] or type(error).__name__)
-    return Loaded(phases, "", reference.partial, bool(reference.structures))
+    return Loaded(phases, "", reference.partial, bool(reference.structures), reference.hash)
 
 
 def phases_of(diagram: "PhaseDiagram", elements: set[str]) -> Phases:

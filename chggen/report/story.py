@@ -63,15 +63,20 @@ def headline(system: str, outcomes: Outcomes, rates: Rates, best: pd.DataFrame) 
     if not relaxed:
         return [first, Markup("None of them relaxed to a structure with an energy.")]
     second = Markup(
-        "{} relaxed, {} are symmetric (above <span class='sg'><i>P</i><b>1</b></span>), and {}"
+        "{} relaxed; {} symmetric (above <span class='sg'><i>P</i><b>1</b></span>), and {}"
         " less than {} meV/atom above the hull of the known phases."
     ).format(
         text.count(relaxed),
-        text.count(symmetric),
-        "one lies" if below == 1 else f"{text.count(below)} lie",
+        _some(symmetric, "is", "are"),
+        _some(below, "lies", "lie"),
         threshold,
     )
     return [first, second, *_best(best)]
+
+
+def _some(n: int, one: str, many: str) -> str:
+    """``none is``, ``one is``, ``12 are``."""
+    return {0: f"none {one}", 1: f"one {one}"}.get(n, f"{text.count(n)} {many}")
 
 
 def _threshold(rates: Rates) -> float:
@@ -143,12 +148,27 @@ def meaning(row: Mapping[str, Any] | pd.Series) -> Markup:
 
 
 def notices(
-    config: Config, outcomes: Outcomes, rates: Rates, loaded: Loaded, mixed: Sequence[str]
+    config: Config,
+    outcomes: Outcomes,
+    rates: Rates,
+    loaded: Loaded,
+    partial: str | None,
+    doubts: Sequence[str],
 ) -> list[Notice]:
-    """What a reader should know before trusting the numbers, worst first."""
-    out = [Notice("warning", f"The tables do not belong together: {what}.") for what in mixed]
-    if loaded.partial:
-        what = Markup("The reference is not complete: {}.").format(text.products(loaded.partial))
+    """What a reader should know before trusting the numbers, worst first.
+
+    Args:
+        config: of the campaign.
+        outcomes: what became of everything tried.
+        rates: of it.
+        loaded: the reference as it is now.
+        partial: what the reference lacked when the screen used it.
+        doubts: in what the tables disagree.
+    """
+    out = [Notice("warning", f"The tables do not belong together: {what}.") for what in doubts]
+    lacking = partial or loaded.partial
+    if lacking:
+        what = Markup("The reference is not complete: {}.").format(text.products(lacking))
         out.append(Notice("warning", what))
     if loaded.problem:
         out.append(Notice("warning", f"The reference could not be read again: {loaded.problem}."))

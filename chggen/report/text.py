@@ -46,9 +46,13 @@ def significant(value: float | None) -> str:
     return number(value, digits)
 
 
-def milli(value: float | None, digits: int = 0) -> str:
-    """EV as meV."""
-    return _NONE if value is None or missing(value) else number(1000.0 * float(value), digits)
+def milli(value: float | None, digits: int | None = None) -> str:
+    """EV as meV: whole ones, except where that would be 0."""
+    if value is None or missing(value):
+        return _NONE
+    if digits is None:
+        digits = 1 if 0.05 <= abs(1000.0 * value) < 1 else 0  # noqa: PLR2004
+    return number(1000.0 * float(value), digits)
 
 
 def count(value: int) -> str:
@@ -101,8 +105,10 @@ def _if_elements(match: re.Match[str]) -> str:
 
 def product_names(value: object) -> Markup:
     """The phases of a decomposition without their fractions, as in a sentence."""
-    names = [part.split()[-1] for part in str(value).split("+") if part.strip()]
-    return Markup(" and ").join(products(name) for name in names)
+    names = [products(part.split()[-1]) for part in str(value).split("+") if part.strip()]
+    if len(names) <= 1:
+        return Markup("").join(names)
+    return Markup(", ").join(names[:-1]) + Markup(" and ") + names[-1]
 
 
 def space_group(symbol: object) -> Markup:

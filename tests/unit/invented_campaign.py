@@ -220,9 +220,13 @@ class Campaign:
 
 
 def config_of(
-    compositions: Any = ("ZnP2S6", "Zn2P2S7"), system: str = "Zn-P-S", n: int = 12, **sections: Any
+    compositions: Any = ("ZnP2S6", "Zn2P2S7"),
+    system: str = "Zn-P-S",
+    n: int = 12,
+    seeds: int = 2,
+    **sections: Any,
 ) -> Config:
     chosen = {
-        "compositions": list(compositions), "lattice_seeds": 2, "lattices_per_seed": n,
+        "compositions": list(compositions), "lattice_seeds": seeds, "lattices_per_seed": n,
     }  # fmt: skip
     return Config(systems={system: chosen}, **sections)

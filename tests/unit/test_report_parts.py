@@ -13,6 +13,7 @@ from chggen.analysis.rows import read_outcomes
 from chggen.config import ReferenceConfig
 from chggen.crystal import Crystal
 from chggen.report import candidates, cell, charts, phases, text
+from chggen.report.scene import scene_of
 from tests.unit.invented_campaign import PROTOTYPES, Campaign, config_of, prototype
 
 # choice of candidates -------------------------------------------------------------------
@@ -68,22 +69,26 @@ def test_thinning_keeps_the_lowest_of_each_composition(campaign):
 def test_polyanions_are_whole_wherever_the_origin_is(shift):
     crystal = prototype("ZnP2S6")
     moved = Crystal.of(crystal.cell, crystal.atomic_numbers, crystal.frac_coords + np.array(shift))
-    scene = cell._scene(moved)
+    scene = scene_of(moved)
     partners: dict[int, list[int]] = {i: [] for i in range(len(scene.numbers))}
     for i, j in scene.bonds:
         partners[i].append(scene.numbers[j])
         partners[j].append(scene.numbers[i])
-    phosphorus = [i for i, z in enumerate(scene.numbers) if z == 15]
-    assert phosphorus
-    for i in phosphorus:
-        assert sorted(z for z in partners[i] if z in {15, 16}) == [15, 16, 16, 16]
+    for i, z in enumerate(scene.numbers[: scene.inside]):
+        if z == 15:
+            assert sorted(p for p in partners[i] if p in {15, 16}) == [15, 16, 16, 16]
+    assert scene.numbers[: scene.inside].count(15) >= 2
+    # and zinc has all its sulphur, in the cell or beyond
+    around = {len(partners[i]) for i, z in enumerate(scene.numbers) if z == 30}
+    assert len(around) == 1
+    assert around.pop() >= 4
 
 
 def test_atoms_on_faces_are_repeated():
     rock_salt = Structure.from_spacegroup(
         "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
     )
-    scene = cell._scene(Crystal.from_structure(rock_salt))
+    scene = scene_of(Crystal.from_structure(rock_salt))
     assert scene.numbers.count(11) == 14  # corners and faces
     assert scene.numbers.count(17) == 13  # edges and centre
 
@@ -161,7 +166,7 @@ def test_space_groups_are_set_as_in_the_tables(given_, wanted):
 
 def test_numbers_are_as_a_reader_expects():
     assert text.milli(-0.0204) == "\N{MINUS SIGN}20"
-    assert text.milli(-0.0001) == "0"
+    assert text.milli(-0.0001) == "\N{MINUS SIGN}0.1"
     assert text.number(None) == text.milli(float("nan")) == "–"
     assert text.percent(0.033).startswith("3.3")
     assert text.percent(0.001).startswith("0.1")
