@@ -20,10 +20,13 @@ PACKAGE = Path(__file__).parent
 
 #: Packages whose versions go into every header.
 PACKAGES = (
+    "ase",
     "chggen",
     "chgnet",
     "e3nn",
+    "matplotlib",
     "numpy",
+    "pandas",
     "pyarrow",
     "pymatgen",
     "scipy",
@@ -32,6 +35,13 @@ PACKAGES = (
     "torch",
     "torch-sim-atomistic",
 )
+
+#: Files in the package that modules read: data and templates are as good as code.
+RESOURCES = {
+    "chggen.references": ("data/*.csv",),
+    "chggen.report.page": ("report/*.html", "report/*.css", "report/*.js"),
+    "chggen.volume": ("pretrained/volume.*",),
+}
 
 
 def digest(value: Any) -> str:  # noqa: ANN401
@@ -90,12 +100,15 @@ def reachable(name: str) -> list[str]:
 
 @cache
 def code_digest(name: str) -> str:
-    """Digest of the source of every module that ``name`` reaches."""
+    """Digest of every module that ``name`` reaches, and of the files they read."""
     sources = {}
     for module in reachable(name):
         path = module_path(module)
         if path is not None:
             sources[module] = path.read_text()
+        for pattern in RESOURCES.get(module, ()):
+            for file in sorted(PACKAGE.glob(pattern)):
+                sources[file.relative_to(PACKAGE).as_posix()] = file_digest(file)
     return digest(sources)
 
 

@@ -78,6 +78,13 @@ def test_code_digest_follows_the_imports() -> None:
     assert load().code("relax") == load().code("rerelax") != load().code("refine")
 
 
+def test_every_resource_belongs_to_a_module_and_exists() -> None:
+    for module, patterns in provenance.RESOURCES.items():
+        assert provenance.module_path(module) is not None, module
+        for pattern in patterns:
+            assert list(provenance.PACKAGE.glob(pattern)), pattern
+
+
 def test_digest_does_not_depend_on_the_order_of_keys() -> None:
     assert provenance.digest({"a": 1, "b": [2]}) == provenance.digest({"b": [2], "a": 1})
     assert provenance.digest({"a": 1}) != provenance.digest({"a": 2})
