@@ -279,11 +279,11 @@ class RefineConfig(Strict):
         PAPER_LADDER
     )
     """(symprec, angle tolerance) tried in order until the space group is above P-1."""
-    max_displacement: Positive = 1.0
+    max_displacement: Positive = 1.5
     """Cap on the displacement of any host atom by symmetrisation, Å."""
-    max_rms_displacement: Positive = 0.5
+    max_rms_displacement: Positive = 0.8
     """Cap on the RMS displacement of the host atoms, Å."""
-    max_strain: Positive = 0.1
+    max_strain: Positive = 0.15
     """Cap on the principal strain of the host cell by symmetrisation."""
     host_cell: Literal["input", "primitive", "conventional"] = "input"
     """Cell that the guests are put back into."""

@@ -1,7 +1,5 @@
 """Rule ``generate``: see chggen.stages.generate."""
 
-from snakemake.script import snakemake
-
 from chggen.campaign import Shard
 from chggen.config import GenerateConfig
 from chggen.job import job

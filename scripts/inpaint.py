@@ -1,7 +1,5 @@
 """Rule ``inpaint``: see chggen.stages.inpaint."""
 
-from snakemake.script import snakemake
-
 from chggen.config import InpaintConfig
 from chggen.job import job
 from chggen.stages.inpaint import inpaint

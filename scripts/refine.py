@@ -1,7 +1,5 @@
 """Rule ``refine``: see chggen.stages.refine."""
 
-from snakemake.script import snakemake
-
 from chggen.config import RefineConfig
 from chggen.job import job
 from chggen.stages.refine import refine

@@ -1,7 +1,5 @@
 """Rules ``relax`` and ``rerelax``: see chggen.stages.relax."""
 
-from snakemake.script import snakemake
-
 from chggen.config import RelaxConfig
 from chggen.job import job
 from chggen.stages.relax import relax

@@ -1,7 +1,5 @@
 """Rule ``report``: see chggen.stages.report."""
 
-from snakemake.script import snakemake
-
 from chggen.config import Config
 from chggen.job import job
 from chggen.stages.report import report

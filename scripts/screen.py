@@ -1,7 +1,5 @@
 """Rule ``screen``: see chggen.stages.screen."""
 
-from snakemake.script import snakemake
-
 from chggen.config import ReferenceConfig, ScreenConfig
 from chggen.job import job
 from chggen.stages.screen import screen

@@ -1,7 +1,5 @@
 """Rule ``submit``: see chggen.stages.submit."""
 
-from snakemake.script import snakemake
-
 from chggen.config import SubmitConfig
 from chggen.job import job
 from chggen.stages.submit import submit

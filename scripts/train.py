@@ -1,7 +1,5 @@
 """Rule ``train``: see chggen.stages.train."""
 
-from snakemake.script import snakemake
-
 from chggen.config import TrainConfig
 from chggen.job import LOGGER, job
 from chggen.stages.train import train

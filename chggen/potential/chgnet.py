@@ -13,7 +13,7 @@ from chggen.potential.graph import Graph, build_graph
 from chggen.potential.network import Network
 
 
-class CHGNetModel(ModelInterface):
+class CHGNetModel(ModelInterface):  # type: ignore[misc]
     """A CHGNet checkpoint as a torch-sim model.
 
     One call evaluates a whole batch; every system's result is independent of the others.

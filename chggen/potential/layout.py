@@ -14,9 +14,10 @@ from chggen.potential.ops import Bags, padded
 class Layout:
     """Bags of a batch.
 
-    Shapes: N atoms, K short bonds, U bonds and A angles, the last two padded. Directed edges are [2, U]: all bonds
-    seen from ``first``, then from ``second``. The two large bags serve both branches of a
-    gated MLP: tables hold (core, gate) per row, results are [core, gate] of all rows.
+    Shapes: N atoms, K short bonds, U bonds and A angles, the last two padded. Directed
+    edges are [2, U]: all bonds seen from ``first``, then from ``second``. The two large bags
+    serve both branches of a gated MLP: tables hold (core, gate) per row, results are
+    [core, gate] of all rows.
     """
 
     n_bonds: int

@@ -13,7 +13,7 @@ structures that have an angle themselves, which is what the reference does one b
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,12 +58,12 @@ class GatedMLP:
             biases.append(first[1])
             branches.append(Branch(*hidden, *affine))
         weight = torch.cat(weights).T
-        blocks = tuple(b.contiguous() for b in weight.split(len(weight) // n_blocks))
+        blocks = tuple(b.contiguous() for b in weight.chunk(n_blocks))
         return cls(blocks, torch.cat(biases), *branches)
 
     def __call__(self, pre: Tensor, weight: Tensor | None = None) -> Tensor:
         """Gated rows [R, d] of first-layer outputs [2, R, d], weighted if asked."""
-        return Gate.apply(pre, weight, self.core, self.gate)  # type: ignore[no-any-return]
+        return Gate.apply(pre, weight, self.core, self.gate)
 
 
 def _linear(state: Mapping[str, Tensor], key: str, *, centre: bool) -> tuple[Tensor, Tensor]:
@@ -72,6 +72,20 @@ def _linear(state: Mapping[str, Tensor], key: str, *, centre: bool) -> tuple[Ten
     if centre:
         weight, bias = weight - weight.mean(0), bias - bias.mean()
     return weight.contiguous(), bias
+
+
+class _Bonds(NamedTuple):
+    """Features of the short bonds [K, d], and what output biases added to all bonds [d]."""
+
+    short: Tensor
+    drift: Tensor | None
+
+
+class _Angles(NamedTuple):
+    """Features and message weights of the angles, both [A, d]."""
+
+    features: Tensor
+    weights: Tensor
 
 
 class Network:
@@ -121,7 +135,7 @@ class Network:
             Energy per atom [N], eV, the elemental reference included, and magnetic moment
             per atom [N], Bohr magnetons.
         """
-        state, d = self.state, self.width
+        state = self.state
         species = atomic_numbers.long() - 1
         layout = Layout.of(graph)
         length = torch.linalg.vector_norm(vectors, dim=1)
@@ -129,36 +143,56 @@ class Network:
         basis = self._radial(torch.cat([length, padding]), "ag", self.atom_cutoff)
         weights = Linear.apply(basis, state["bond_weights_ag.weight"])
         atoms = state["atom_embedding.embedding.weight"][species]
-        angular = self._angular(graph, layout, vectors, length)
-        short = start = basis[graph.short] @ self.bond_embedding
-        drift: Tensor | None = None  # what the output biases have added to every bond
+        start = basis[graph.short] @ self.bond_embedding
+        bonds = _Bonds(start, None)
+        angles = None
+        if len(graph.left):
+            angles = self._angles(graph, layout, vectors, length)
         moments = atoms.new_zeros(len(atoms))
-        for i, mlp in enumerate(self.atom_mlps):
-            centres = atoms @ mlp.blocks[0] + mlp.bias
-            if drift is not None:
-                centres = centres + layout.has_angle * (drift @ mlp.blocks[1])
-            changes = (short - start) @ mlp.blocks[1]
-            table = torch.cat([centres, atoms @ mlp.blocks[2], changes]).view(-1, d)
-            bonds = Linear.apply(basis, self.from_basis[i]).view(-1, 2, d).transpose(0, 1)
-            pre = layout.edges(table, bonds).view(2, -1, d)
-            atoms = atoms + self._out("atom", i, layout.to_atoms(mlp(pre, weights)))
+        for i in range(self.n_conv):
+            pre = self._edge_terms(
+                i, layout, atoms, basis, _Bonds(bonds.short - start, bonds.drift)
+            )
+            atoms = atoms + self._out("atom", i, layout.to_atoms(self.atom_mlps[i](pre, weights)))
             if i == self.n_conv - 2:
-                site_wise = state["site_wise.weight"], state["site_wise.bias"]
-                moments = F.linear(atoms, *site_wise).abs()[:, 0]
-            if i == self.n_conv - 1 or angular is None:
-                continue
-            angles, angle_weights = angular
-            pre = self._angle_terms(self.bond_mlps[i], layout, short, drift, angles, atoms)
-            update = layout.to_bonds(self.bond_mlps[i](pre, angle_weights))
-            short = short + update @ state[f"bond_conv_layers.{i}.mlp_out.layers.1.weight"].T
-            bias = state.get(f"bond_conv_layers.{i}.mlp_out.layers.1.bias")
-            if bias is not None:
-                drift = bias if drift is None else drift + bias
-            if i < self.n_conv - 2:
-                mlp = self.angle_mlps[i]
-                pre = self._angle_terms(mlp, layout, short, drift, angles, atoms)
-                angular = angles + mlp(pre), angle_weights
+                moments = F.linear(atoms, state["site_wise.weight"], state["site_wise.bias"]).abs()[
+                    :, 0
+                ]
+            if angles is not None and i < self.n_conv - 1:
+                bonds = self._update_bonds(i, layout, atoms, bonds, angles)
+                if i < self.n_conv - 2:
+                    mlp = self.angle_mlps[i]
+                    update = mlp(self._angle_terms(mlp, layout, atoms, bonds, angles))
+                    angles = _Angles(angles.features + update, angles.weights)
         return self._read_out(atoms) + state["composition_model.fc.weight"][0][species], moments
+
+    def _edge_terms(
+        self, i: int, layout: Layout, atoms: Tensor, basis: Tensor, change: _Bonds
+    ) -> Tensor:
+        """First-layer outputs [2, 2U, d] of atom convolution i over (centre, bond, neighbour).
+
+        ``change`` is by how much the bonds have moved from their initial features.
+        """
+        d = self.width
+        centre, bond, neighbour = self.atom_mlps[i].blocks
+        centres = atoms @ centre + self.atom_mlps[i].bias
+        if change.drift is not None:
+            centres = centres + layout.has_angle * (change.drift @ bond)
+        table = torch.cat([centres, atoms @ neighbour, change.short @ bond])
+        initial = Linear.apply(basis, self.from_basis[i]).view(-1, 2, d).transpose(0, 1)
+        return layout.edges(table.view(-1, d), initial).view(2, -1, d)
+
+    def _update_bonds(
+        self, i: int, layout: Layout, atoms: Tensor, bonds: _Bonds, angles: _Angles
+    ) -> _Bonds:
+        """Bond convolution i."""
+        pre = self._angle_terms(self.bond_mlps[i], layout, atoms, bonds, angles)
+        total = layout.to_bonds(self.bond_mlps[i](pre, angles.weights))
+        key = f"bond_conv_layers.{i}.mlp_out.layers.1"
+        drift, bias = bonds.drift, self.state.get(f"{key}.bias")
+        if bias is not None:
+            drift = bias if drift is None else drift + bias
+        return _Bonds(bonds.short + total @ self.state[f"{key}.weight"].T, drift)
 
     def _radial(self, length: Tensor, which: str, cutoff: float) -> Tensor:
         """Smoothed Bessel basis [U, n_radial] of bond lengths [U] up to the cutoff."""
@@ -169,12 +203,8 @@ class Network:
         frequencies = self.state[f"bond_basis_expansion.rbf_expansion_{which}.frequencies"]
         return torch.sin(frequencies * x) * (envelope * (math.sqrt(2 / cutoff) / length[:, None]))
 
-    def _angular(
-        self, graph: Graph, layout: Layout, vectors: Tensor, length: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
-        """Features and message weights of angles, [A, d] each; None without angles."""
-        if len(graph.left) == 0:
-            return None
+    def _angles(self, graph: Graph, layout: Layout, vectors: Tensor, length: Tensor) -> _Angles:
+        """Initial features of angles, and the weights of their messages."""
         state, length = self.state, length[graph.short]
         unit = vectors[graph.short] / length[:, None]
         unit = torch.cat([unit, -unit])
@@ -186,22 +216,16 @@ class Network:
         basis = torch.cat([constant, phase.sin(), phase.cos()], 1) / math.sqrt(math.pi)
         features = Linear.apply(basis, state["angle_embedding.weight"])
         weight = self._radial(length, "bg", self.bond_cutoff) @ state["bond_weights_bg.weight"].T
-        return features, layout.to_bonds.mT(weight) * layout.right_bond(weight)
+        return _Angles(features, layout.to_bonds.mT(weight) * layout.right_bond(weight))
 
     def _angle_terms(
-        self,
-        mlp: GatedMLP,
-        layout: Layout,
-        short: Tensor,
-        drift: Tensor | None,
-        angles: Tensor,
-        atoms: Tensor,
+        self, mlp: GatedMLP, layout: Layout, atoms: Tensor, bonds: _Bonds, angles: _Angles
     ) -> Tensor:
         """First-layer outputs [2, A, d] of an MLP over (left, right, angle, corner)."""
-        bonds = short if drift is None else short + drift
+        short = bonds.short if bonds.drift is None else bonds.short + bonds.drift
         left, right, angle, corner = mlp.blocks
-        table = torch.cat([bonds @ left, bonds @ right, atoms @ corner + mlp.bias])
-        own = Linear.apply(angles, angle.T).view(-1, 2, self.width).transpose(0, 1)
+        table = torch.cat([short @ left, short @ right, atoms @ corner + mlp.bias])
+        own = Linear.apply(angles.features, angle.T).view(-1, 2, self.width).transpose(0, 1)
         return layout.angles(table.view(-1, self.width), own).view(2, -1, self.width)
 
     def _out(self, kind: str, i: int, total: Tensor) -> Tensor:

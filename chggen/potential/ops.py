@@ -33,6 +33,7 @@ BLOCK = 2048
 ROWS = 128
 
 _SUM = 0  # mode of torch.embedding_bag
+_HAS_ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
 def padded(rows: int) -> int:
@@ -48,8 +49,8 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     kernel (0.5 ms) for each new number of rows, so that only padded rows go to it.
     """
     onednn = x.device.type == "cpu" and x.dtype == torch.float32 and len(x) % ROWS == 0
-    if onednn and len(x) and torch.backends.mkldnn.is_available():
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # type: ignore[no-any-return]  # noqa: SLF001
+    if onednn and len(x) and _HAS_ONEDNN:
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
     return F.linear(x, weight, bias)
 
 
@@ -57,12 +58,12 @@ class Linear(Function):
     """``x @ weight.T`` for rows [R, d], differentiable in the rows only."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:  # noqa: ANN401, D102
         ctx.weight = weight
         return dense(x, weight)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401, D102
         return dense(grad.contiguous(), ctx.weight.T), None
 
 
@@ -128,7 +129,7 @@ class Bags:
         Returns:
             [R, d].
         """
-        return _BagSum.apply(table, add, self)  # type: ignore[no-any-return]
+        return _BagSum.apply(table, add, self)
 
 
 class _BagSum(Function):
@@ -217,7 +218,13 @@ class Gate(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, pre: Tensor, weight: Tensor | None, core: Branch, gate: Branch) -> Tensor:  # noqa: ANN401
+    def forward(  # noqa: D102
+        ctx: Any,  # noqa: ANN401
+        pre: Tensor,
+        weight: Tensor | None,
+        core: Branch,
+        gate: Branch,
+    ) -> Tensor:
         out = torch.empty_like(pre[0])
         ctx.saved = []
         ctx.inputs = pre, weight, core, gate
@@ -232,7 +239,10 @@ class Gate(Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:  # noqa: ANN401
+    def backward(  # noqa: D102
+        ctx: Any,  # noqa: ANN401
+        grad: Tensor,
+    ) -> tuple[Tensor, Tensor | None, None, None]:
         pre, weight, core, gate = ctx.inputs
         out = torch.empty_like(pre)
         grad_weight = None if weight is None else torch.zeros_like(weight)

@@ -1,0 +1,47 @@
+"""A wall that keeps atoms out of the distances where a potential knows nothing.
+
+Below some 1.1 Å CHGNet's forces have a random sign (S-S: +79 eV/Å at 1.2 Å, -32 at 1.0, -74
+at 0.6): trained on relaxations of known crystals, it has never seen an overlap. Generated
+structures have some, and a minimiser left alone drives them into the holes. The wall is a
+one-sided spring between atoms closer than a share of the sum of their covalent radii that is
+shorter than any bond, triple bonds and uranyl included. It steers steps only: energies,
+forces and verdicts are those of the potential, and a relaxed structure does not touch it.
+"""
+
+from typing import Final
+
+import torch
+from ase.data import covalent_radii
+from torch import Tensor
+from torch_sim.neighbors import torchsim_nl
+from torch_sim.state import SimState
+
+#: Distance at which the wall begins, as a share of the sum of covalent radii.
+SHARE: Final = 0.6
+
+#: Stiffness, eV/Å²: enough to turn the holes of CHGNet (-165 eV/Å at worst) into slopes.
+STIFFNESS: Final = 200.0
+
+
+def reach(atomic_numbers: Tensor) -> float:
+    """Longest distance (Å) at which any two of these atoms feel the wall."""
+    return float(2 * SHARE * covalent_radii[atomic_numbers.cpu().numpy()].max())
+
+
+def repulsion(state: SimState) -> tuple[Tensor, Tensor]:
+    """Forces [N, 3] (eV/Å) and stress [S, 3, 3] (eV/Å³, positive = tension) of the wall."""
+    positions, cell = state.positions, state.row_vector_cell
+    numbers = state.atomic_numbers
+    pbc = torch.ones(len(cell), 3, dtype=torch.bool, device=cell.device)
+    pairs, system, shifts = torchsim_nl(positions, cell, pbc, reach(numbers), state.system_idx)
+    vectors = positions[pairs[0]] - positions[pairs[1]]
+    vectors = vectors - torch.einsum("ui,uij->uj", shifts, cell[system])
+    radii = torch.from_numpy(covalent_radii).to(positions)[numbers]
+    length = torch.linalg.vector_norm(vectors, dim=1)
+    depth = (SHARE * (radii[pairs[0]] + radii[pairs[1]]) - length).clamp(min=0)
+    # the force on the first atom; every pair occurs in both directions
+    push = (STIFFNESS * depth / length.clamp(min=1e-3))[:, None] * vectors
+    forces = torch.zeros_like(positions).index_add_(0, pairs[0], push)
+    products = (push[:, :, None] * vectors[:, None, :]).view(-1, 9)
+    virial = cell.new_zeros(len(cell), 9).index_add_(0, system, products).view(-1, 3, 3)
+    return forces, -virial / (2 * torch.linalg.det(cell).abs()[:, None, None])
