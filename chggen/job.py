@@ -16,6 +16,14 @@ from chggen.progress import LineProgress, Progress
 LOGGER = logging.getLogger("chggen")
 
 
+def set_environment(home: str) -> None:
+    """What every job inherits: the package of this checkout, and quiet libraries."""
+    path = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path)
+    # spglib reports every structure that it can do nothing with at a large tolerance
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")
+
+
 def limit_threads(threads: int) -> None:
     """Keep to the threads that the scheduler gave, also in libraries already loaded."""
     os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -1,21 +1,17 @@
 # The checked configuration. Without --configfile (or with one that names no systems)
 # this is the demo, config/config.yaml.
-import os
 import sys
 from pathlib import Path
 
-# the package of this checkout, here and in every job, whatever environment it runs in
+# the package of this checkout, whatever environment runs it
 HOME = str(Path(workflow.basedir).resolve())
 sys.path.insert(0, HOME)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [HOME, os.environ.get("PYTHONPATH")])
-)
-# spglib reports every structure it can do nothing with at a large tolerance
-os.environ.setdefault("SPGLIB_WARNING", "OFF")
 
 from chggen.campaign import Campaign
 from chggen.errors import ChggenError
+from chggen.job import set_environment
 
+set_environment(HOME)
 try:
     CAMPAIGN = Campaign.load(config, default=f"{HOME}/config/config.yaml")
 except ChggenError as error:

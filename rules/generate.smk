@@ -5,14 +5,14 @@ rule generate:
         table=f"{SHARD}/generated.parquet",
     log:
         f"{RESULTS}/logs/{{system}}/{{composition}}/{{seed}}/generate.log",
-    params:
-        given=lambda wildcards: CAMPAIGN.settings("generate", wildcards.system),
-        code=CAMPAIGN.code("generate"),
+    conda:
+        "../envs/chggen.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
-    conda:
-        "../envs/chggen.yaml"
+    params:
+        given=lambda wildcards: CAMPAIGN.settings("generate", wildcards.system),
+        code=CAMPAIGN.code("generate"),
     script:
         "../scripts/generate.py"

@@ -5,14 +5,14 @@ rule refine:
         table=f"{SHARD}/refined.parquet",
     log:
         f"{RESULTS}/logs/{{system}}/{{composition}}/{{seed}}/refine.log",
-    params:
-        given=lambda wildcards: CAMPAIGN.settings("refine", wildcards.system),
-        code=CAMPAIGN.code("refine"),
+    conda:
+        "../envs/chggen.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
-    conda:
-        "../envs/chggen.yaml"
+    params:
+        given=lambda wildcards: CAMPAIGN.settings("refine", wildcards.system),
+        code=CAMPAIGN.code("refine"),
     script:
         "../scripts/refine.py"

@@ -5,15 +5,15 @@ rule relax:
         table=f"{SHARD}/relaxed.parquet",
     log:
         f"{RESULTS}/logs/{{system}}/{{composition}}/{{seed}}/relax.log",
-    params:
-        given=lambda wildcards: CAMPAIGN.settings("relax", wildcards.system),
-        code=CAMPAIGN.code("relax"),
+    conda:
+        "../envs/chggen.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
-    conda:
-        "../envs/chggen.yaml"
+    params:
+        given=lambda wildcards: CAMPAIGN.settings("relax", wildcards.system),
+        code=CAMPAIGN.code("relax"),
     script:
         "../scripts/relax.py"
 

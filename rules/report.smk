@@ -11,14 +11,14 @@ rule report:
         page=f"{RESULTS}/{{system}}/report.html",
     log:
         f"{RESULTS}/logs/{{system}}/report.log",
-    params:
-        given=lambda wildcards: CAMPAIGN.settings("report", wildcards.system),
-        code=CAMPAIGN.code("report"),
+    conda:
+        "../envs/chggen.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
-    conda:
-        "../envs/chggen.yaml"
+    params:
+        given=lambda wildcards: CAMPAIGN.settings("report", wildcards.system),
+        code=CAMPAIGN.code("report"),
     script:
         "../scripts/report.py"

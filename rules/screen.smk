@@ -7,14 +7,14 @@ rule screen:
         table=f"{RESULTS}/{{system}}/screened.parquet",
     log:
         f"{RESULTS}/logs/{{system}}/screen.log",
-    params:
-        given=lambda wildcards: CAMPAIGN.settings("screen", wildcards.system),
-        code=CAMPAIGN.code("screen"),
+    conda:
+        "../envs/chggen.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
-    conda:
-        "../envs/chggen.yaml"
+    params:
+        given=lambda wildcards: CAMPAIGN.settings("screen", wildcards.system),
+        code=CAMPAIGN.code("screen"),
     script:
         "../scripts/screen.py"

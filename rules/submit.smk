@@ -6,14 +6,14 @@ rule submit:
         inputs=directory(f"{RESULTS}/{{system}}/dft"),
     log:
         f"{RESULTS}/logs/{{system}}/submit.log",
-    params:
-        given=lambda wildcards: CAMPAIGN.settings("submit", wildcards.system),
-        code=CAMPAIGN.code("submit"),
+    conda:
+        "../envs/chggen.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
-    conda:
-        "../envs/chggen.yaml"
+    params:
+        given=lambda wildcards: CAMPAIGN.settings("submit", wildcards.system),
+        code=CAMPAIGN.code("submit"),
     script:
         "../scripts/submit.py"

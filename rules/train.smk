@@ -5,14 +5,14 @@ rule train:
         card=f"{CAMPAIGN.config.train.output}/score.json",
     log:
         f"{CAMPAIGN.config.train.output}/train.log",
-    params:
-        given=CAMPAIGN.training(),
-        code=CAMPAIGN.code("train"),
+    conda:
+        "../envs/chggen.yaml"
     threads: workflow.cores or 1
     resources:
         mem_mb=lambda wildcards, attempt: 12000 * attempt,
         runtime=2880,
-    conda:
-        "../envs/chggen.yaml"
+    params:
+        given=CAMPAIGN.training(),
+        code=CAMPAIGN.code("train"),
     script:
         "../scripts/train.py"

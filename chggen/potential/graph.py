@@ -14,6 +14,9 @@ that no index ever has to be searched for:
 from dataclasses import dataclass
 
 import torch
+from nvalchemiops.neighbors.neighbor_utils import (  # type: ignore[import-untyped]
+    NeighborOverflowError,
+)
 from torch import Tensor
 from torch_sim.neighbors import torch_nl_n2, torchsim_nl
 
@@ -90,7 +93,7 @@ def _neighbours(
     pbc = torch.ones(len(cell), 3, dtype=torch.bool, device=cell.device)
     try:
         pairs, system, shifts = torchsim_nl(positions, cell, pbc, cutoff, system_idx)
-    except RuntimeError:
+    except NeighborOverflowError:
         # the fast list holds a fixed number of neighbours (0.2 atoms per Å³); a denser
         # cell in the batch takes the slow list, which has no such limit
         pairs, system, shifts = torch_nl_n2(positions, cell, pbc, cutoff, system_idx)

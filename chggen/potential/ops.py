@@ -140,7 +140,8 @@ class _BagSum(Function):
         ctx.bags = bags
         out = _sum_bags(table, bags.index, bags.offset)
         if add is not None:
-            ctx.shape = (add.shape[0], -1, *add.shape[1:])
+            copies = len(out) // max(add.shape[0] * add.shape[1], 1)
+            ctx.shape = (add.shape[0], copies, *add.shape[1:])
             out.view(ctx.shape).add_(add[:, None])
         return out
 
@@ -151,7 +152,7 @@ class _BagSum(Function):
             table = _sum_bags(grad, bags.index_back, bags.offset_back)
         if ctx.needs_input_grad[1]:
             add = grad.view(ctx.shape)
-            add = add[:, 0] if add.shape[1] == 1 else add.sum(1)
+            add = add[:, 0] if ctx.shape[1] == 1 else add.sum(1)
         return table, add, None
 
 

@@ -24,10 +24,21 @@ def row(index: int, status: Status = Status.OK) -> tables.Row:
     crystal = Crystal.of(4 * np.eye(3), [30, 16], [[0, 0, 0], [0.5, 0.5, 0.5]])
     good = status == Status.OK
     return {
-        "id": f"row{index}", "parent_id": None, "system": "Zn-S", "composition": "ZnS",
-        "route": "unconditional", "seed": 0, "index": index, "draw": 0, "random_seed": index,
-        "status": status, "reason": "" if good else "because", "formula_units": 1, "n_atoms": 0,
-        "energy_per_atom": -3.0 - index, "converged": good,
+        "id": f"row{index}",
+        "parent_id": None,
+        "system": "Zn-S",
+        "composition": "ZnS",
+        "route": "unconditional",
+        "seed": 0,
+        "index": index,
+        "draw": 0,
+        "random_seed": index,
+        "status": status,
+        "reason": "" if good else "because",
+        "formula_units": 1,
+        "n_atoms": 0,
+        "energy_per_atom": -3.0 - index,
+        "converged": good,
         **(crystal.columns() if good else {}),
     }
 
@@ -69,7 +80,9 @@ def test_export_some(table: Path, tmp_path: Path) -> None:
     assert "1 of 3" in run("export", table, "--id", "row1", "-o", tmp_path / "a")
     assert "2 of 3" in run("export", table, "--where", "converged", "-o", tmp_path / "b")
     for arguments, named in [
-        (["--id", "row9"], "row9"), (["--where", "shiny"], "shiny"), (["-f", "pdb"], "pdb"),
+        (["--id", "row9"], "row9"),
+        (["--where", "shiny"], "shiny"),
+        (["-f", "pdb"], "pdb"),
     ]:
         with pytest.raises(ChggenError, match=named):
             run("export", table, *arguments, "-o", tmp_path / "c")
@@ -98,7 +111,11 @@ def test_errors_of_the_user_are_one_line(tmp_path: Path) -> None:
     for arguments in (["show", "nowhere.parquet"], ["generate", "Zx2"], ["relax", "none.parquet"]):
         result = subprocess.run(
             [sys.executable, "-m", "chggen.cli", *arguments],
-            capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            timeout=300,
         )
         assert result.returncode == 1, arguments
         assert result.stderr.startswith("chggen: ")
