@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from torch import Tensor
-from torch_sim.state import SimState
 
 from chggen.config import RelaxConfig
 from chggen.crystal import Crystal
 from chggen.errors import Status
-from chggen.potential import load_potential, wall
+from chggen.potential import SimState, load_potential, wall
 from chggen.potential.bfgs import BFGS
 from chggen.potential.verdict import (
     MAX_NEIGHBOURS,
@@ -152,6 +151,7 @@ class _Item:
     steps: int = 0
     energy_initial: float = math.nan  # eV
     wall_time: float = 0.0  # s
+    error: str = ""  # what the potential said when it refused the structure
 
     @property
     def weight(self) -> float:
@@ -181,6 +181,8 @@ class _Pool:
             if item.steps == 0:
                 item.energy_initial = now.energy
             end = ending(item.start, now, item.steps, self.criteria)
+            if item.error:
+                end = Status.FAILED, f"the potential refused it: {item.error}"
             if end is None:
                 shortest = min(shortest, now.min_distance)
             else:
@@ -244,15 +246,17 @@ class _Pool:
         try:
             return self.potential(state)
         except RuntimeError:
-            if state.n_systems == 1:
-                nothing = torch.full_like(state.cell, math.nan)
-                forces = torch.full_like(state.positions, math.nan)
-                return {"energy": nothing[:, 0, 0], "forces": forces, "stress": nothing}
-        outputs = [self._evaluate(single) for single in state.split()]
-        return {
-            key: torch.cat([output[key] for output in outputs])
-            for key in ("energy", "forces", "stress")
-        }
+            outputs = []
+        for item, single in zip(self.active, state.split(), strict=True):
+            try:
+                outputs.append(self.potential(single))
+            except RuntimeError as error:
+                item.error = str(error).partition("\n")[0] or type(error).__name__
+                nothing = torch.full_like(single.cell, math.nan)
+                forces = torch.full_like(single.positions, math.nan)
+                outputs.append({"energy": nothing[:, 0, 0], "forces": forces, "stress": nothing})
+        keys = ("energy", "forces", "stress")
+        return {key: torch.cat([output[key] for output in outputs]) for key in keys}
 
     def _result(self, row: int, item: _Item, now: Reading, end: Ending) -> Relaxation:
         """The final row of a structure."""
@@ -260,7 +264,7 @@ class _Pool:
         n, crystal = len(item.start), None
         distance = now.min_distance or None
         displacement = None
-        if status != Status.NOT_FINITE:
+        if status not in {Status.NOT_FINITE, Status.FAILED}:
             cell = self.bfgs.cells()[row].cpu().numpy()
             frac_coords = self.bfgs.fractional(row).cpu().numpy()
             crystal = Crystal(cell, item.start.atomic_numbers, frac_coords)

@@ -17,13 +17,12 @@ along a step is small or negative: B stays positive and every step goes downhill
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from chggen.crystal import Crystal
-
-#: Stiffness (eV/Å²) assumed before any curvature is known.
-STIFFNESS = 10.0
+from chggen.potential.springs import hessian
 
 #: Longest step of an atom, and of a row of the scaled deformation gradient, Å.
 MAX_STEP = 0.2
@@ -159,7 +158,7 @@ class BFGS:
             real=torch.zeros(s, m, dtype=torch.bool, device=self.device),
             scale=zeros.new_zeros(s, 1),
             x=zeros,
-            inverse=(torch.eye(d).to(zeros) / STIFFNESS).expand(s, d, d).contiguous(),
+            inverse=zeros.new_zeros(s, d, d),
             gradient=torch.zeros_like(zeros),
             step=torch.zeros_like(zeros),
             shortening=zeros.new_ones(s, 1),
@@ -171,6 +170,9 @@ class BFGS:
             batch.scale[row] = CELL_SCALE * n**0.5
             batch.x[row, :_CELL] = batch.scale[row] * torch.eye(3).to(zeros).view(-1)
             batch.x[row, _CELL : _CELL + 3 * n] = torch.from_numpy(crystal.cart_coords).view(-1)
+            guess = hessian(crystal, CELL_SCALE * n**0.5, relax_cell=self.relax_cell)
+            used = _CELL + 3 * n
+            batch.inverse[row, :used, :used] = torch.from_numpy(np.linalg.inv(guess))
         return batch
 
 
@@ -179,7 +181,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _pad(batch: _Batch, atoms: int) -> _Batch:
-    """The batch with room for so many atoms (never fewer than it has)."""
+    """The batch with room for so many atoms; negative padding cuts room that is unused."""
     more = atoms - batch.real.shape[1]
     if more == 0:
         return batch
@@ -187,10 +189,8 @@ def _pad(batch: _Batch, atoms: int) -> _Batch:
     def wider(t: Tensor) -> Tensor:
         return torch.nn.functional.pad(t, (0, 3 * more))
 
-    inverse = torch.nn.functional.pad(batch.inverse, (0, 3 * more, 0, 3 * more))
-    if more > 0:
-        inverse[:, -3 * more :, -3 * more :] = torch.eye(3 * more).to(inverse) / STIFFNESS
     return _Batch(
         batch.cell, torch.nn.functional.pad(batch.real, (0, more)), batch.scale,
-        wider(batch.x), inverse, wider(batch.gradient), wider(batch.step), batch.shortening,
+        wider(batch.x), torch.nn.functional.pad(batch.inverse, (0, 3 * more, 0, 3 * more)),
+        wider(batch.gradient), wider(batch.step), batch.shortening,
     )  # fmt: skip

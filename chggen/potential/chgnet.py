@@ -10,6 +10,7 @@ from torch_sim.state import SimState
 
 from chggen.contracts import Contract
 from chggen.potential.graph import Graph, build_graph
+from chggen.potential.layout import Layout
 from chggen.potential.network import Network
 
 
@@ -78,7 +79,7 @@ class CHGNetModel(ModelInterface):  # type: ignore[misc]
         graph = self.graph(state)
         vectors = graph.vectors.requires_grad_()
         with torch.enable_grad():
-            energies, moments = self.network(graph, vectors, state.atomic_numbers)
+            energies, moments = self.network(graph, Layout.of(graph), vectors, state.atomic_numbers)
             gradient = torch.zeros_like(vectors)
             if len(vectors):
                 (gradient,) = torch.autograd.grad(energies.sum(), vectors)

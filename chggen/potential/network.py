@@ -122,12 +122,13 @@ class Network:
         ]
 
     def __call__(
-        self, graph: Graph, vectors: Tensor, atomic_numbers: Tensor
+        self, graph: Graph, layout: Layout, vectors: Tensor, atomic_numbers: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Evaluate.
 
         Args:
             graph: the batch's graph.
+            layout: its layout.
             vectors: [U, 3] its bond vectors, Å; energies are differentiable in them.
             atomic_numbers: [N].
 
@@ -137,7 +138,6 @@ class Network:
         """
         state = self.state
         species = atomic_numbers.long() - 1
-        layout = Layout.of(graph)
         length = torch.linalg.vector_norm(vectors, dim=1)
         padding = length.new_full((layout.n_bonds - len(length),), self.atom_cutoff)
         basis = self._radial(torch.cat([length, padding]), "ag", self.atom_cutoff)

@@ -32,6 +32,9 @@ BLOCK = 2048
 #: Numbers of edges and of angles are rounded up to a multiple of this.
 ROWS = 128
 
+#: Fewer rows than this are not worth the 20 µs that a call of oneDNN takes in any case.
+ONEDNN_ROWS = 512
+
 _SUM = 0  # mode of torch.embedding_bag
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
@@ -48,8 +51,8 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     speed unused; oneDNN does not (41 against 80 ns per row of 64 on EPYC), but compiles a
     kernel (0.5 ms) for each new number of rows, so that only padded rows go to it.
     """
-    onednn = x.device.type == "cpu" and x.dtype == torch.float32 and len(x) % ROWS == 0
-    if onednn and len(x) and _HAS_ONEDNN:
+    many = len(x) % ROWS == 0 and len(x) >= ONEDNN_ROWS
+    if many and x.dtype == torch.float32 and x.device.type == "cpu" and _HAS_ONEDNN:
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
     return F.linear(x, weight, bias)
 

@@ -31,7 +31,7 @@ def picture(crystal: Crystal, label: str) -> Markup:
         label: what the picture shows, for those who do not see it.
     """
     scene = scene_of(crystal)
-    turn = _view(crystal.cell)
+    turn = view(crystal.cell)
     corners = np.array(list(product((0.0, 1.0), repeat=3))) @ scene.cell - scene.middle
     flat = np.abs(np.vstack([scene.points, corners]) @ turn.T)
     room = np.array([WIDTH, HEIGHT]) / 2 - _MARGIN
@@ -73,7 +73,7 @@ def palette(symbols: set[str]) -> Markup:
     )
 
 
-def _view(cell: Floats) -> Floats:
+def view(cell: Floats) -> Floats:
     """Rotation of the viewer: along the shortest axis, a little from the side and above."""
     short, middle, long = np.argsort(np.linalg.norm(cell, axis=1))
     depth = cell[short] / np.linalg.norm(cell[short])

@@ -96,7 +96,7 @@ def test_atoms_on_faces_are_repeated():
 @pytest.mark.parametrize("composition", ["ZnP2S6", "Zn2P2S7", "Li5Si2"])
 def test_the_picture_fits_its_frame(composition):
     crystal = prototype(composition)
-    turn = cell._view(crystal.cell)
+    turn = cell.view(crystal.cell)
     assert turn @ turn.T == pytest.approx(np.eye(3), abs=1e-12)
     assert np.linalg.det(turn) == pytest.approx(1)
     drawn = str(cell.picture(crystal, "a cell"))
