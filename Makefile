@@ -31,7 +31,7 @@ $(STAMP): envs/constraints.txt pyproject.toml
 demo: env
 	@started=$$(date +%s); \
 	$(BIN)/snakemake --profile profiles/local --cores $(CORES) \
-	&& echo "demo: done in $$(( ($$(date +%s) - started) / 60 )) min. Look at" \
+	&& echo "demo: ready ($$(( $$(date +%s) - started )) s). Look at" \
 	&& ls results/*/report.html \
 	&& echo "and at the table: $(BIN)/chggen show results/Zn-P-S/screened.parquet --sort decomposition_energy"
 
@@ -42,7 +42,7 @@ lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/snakefmt --check --quiet Snakefile rules
+	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
 bench: env

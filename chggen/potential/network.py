@@ -115,7 +115,7 @@ class Network:
         ]
         self.bond_embedding = state["bond_embedding.weight"].T.contiguous()
         #: what each atom convolution asks of a long bond, from its radial basis
-        self.from_basis = [(self.bond_embedding @ mlp.blocks[1]).T for mlp in self.atom_mlps]
+        self.from_basis = [(self.bond_embedding @ mlp.blocks[1]).T.chunk(2) for mlp in self.atom_mlps]
         self.readout = [
             (state[f"{key}.weight"], state[f"{key}.bias"])
             for key in sorted({k.rsplit(".", 1)[0] for k in state if k.startswith("mlp.layers.")})
@@ -179,8 +179,8 @@ class Network:
         if change.drift is not None:
             centres = centres + layout.has_angle * (change.drift @ bond)
         table = torch.cat([centres, atoms @ neighbour, change.short @ bond])
-        initial = Linear.apply(basis, self.from_basis[i]).view(-1, 2, d).transpose(0, 1)
-        return layout.edges(table.view(-1, d), initial).view(2, -1, d)
+        initial = (Linear.apply(basis, weight) for weight in self.from_basis[i])
+        return layout.edges(table.view(-1, d), *initial).view(2, -1, d)
 
     def _update_bonds(
         self, i: int, layout: Layout, atoms: Tensor, bonds: _Bonds, angles: _Angles
@@ -225,8 +225,8 @@ class Network:
         short = bonds.short if bonds.drift is None else bonds.short + bonds.drift
         left, right, angle, corner = mlp.blocks
         table = torch.cat([short @ left, short @ right, atoms @ corner + mlp.bias])
-        own = Linear.apply(angles.features, angle.T).view(-1, 2, self.width).transpose(0, 1)
-        return layout.angles(table.view(-1, self.width), own).view(2, -1, self.width)
+        own = (Linear.apply(angles.features, weight) for weight in angle.T.chunk(2))
+        return layout.angles(table.view(-1, self.width), *own).view(2, -1, self.width)
 
     def _out(self, kind: str, i: int, total: Tensor) -> Tensor:
         """Output map of a convolution."""

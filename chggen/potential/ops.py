@@ -121,42 +121,43 @@ class Bags:
         """The transpose."""
         return Bags(self.index_back, self.offset_back, self.index, self.offset)
 
-    def __call__(self, table: Tensor, add: Tensor | None = None) -> Tensor:
+    def __call__(self, table: Tensor, *add: Tensor) -> Tensor:
         """Sums over bags.
 
         Args:
             table: [T, d].
-            add: optional [a, r, d] to add, where the R = a·b·r rows are seen as
-                [a, b, r]: the same for all b.
+            add: optional terms [r, d], one for each of len(add) equal parts of the R rows,
+                repeated as often as needed to fill its part.
 
         Returns:
             [R, d].
         """
-        return _BagSum.apply(table, add, self)
+        return _BagSum.apply(table, self, *add)
 
 
 class _BagSum(Function):
     """Forward and transposed bag sums, with a broadcast addition in place."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, add: Tensor | None, bags: Bags) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, table: Tensor, bags: Bags, *add: Tensor) -> Tensor:  # noqa: ANN401
         ctx.bags = bags
         out = _sum_bags(table, bags.index, bags.offset)
-        if add is not None:
-            copies = len(out) // max(add.shape[0] * add.shape[1], 1)
-            ctx.shape = (add.shape[0], copies, *add.shape[1:])
-            out.view(ctx.shape).add_(add[:, None])
+        if add:
+            copies = len(out) // max(len(add) * len(add[0]), 1)
+            ctx.shape = (len(add), copies, *add[0].shape)
+            for part, term in zip(out.view(ctx.shape), add, strict=True):
+                part.add_(term)
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # noqa: ANN401
-        bags, table, add = ctx.bags, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        bags, table = ctx.bags, None
         if ctx.needs_input_grad[0]:
             table = _sum_bags(grad, bags.index_back, bags.offset_back)
-        if ctx.needs_input_grad[1]:
-            add = grad.view(ctx.shape)
-            add = add[:, 0] if ctx.shape[1] == 1 else add.sum(1)
-        return table, add, None
+        if len(ctx.needs_input_grad) == 2:  # noqa: PLR2004 - nothing was added
+            return table, None
+        parts = grad.view(ctx.shape)
+        return table, None, *(p[0] if len(p) == 1 else p.sum(0) for p in parts)
 
 
 def _sum_bags(table: Tensor, index: Tensor, offset: Tensor) -> Tensor:
