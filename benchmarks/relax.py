@@ -1,6 +1,6 @@
 """CPU seconds per relaxed structure: chggen against chgnet's StructOptimizer, in one run.
 
-    python benchmarks/relax.py [--json] [--n 24] [--csv val.csv.gz] [--seed 0]
+    python benchmarks/relax.py [--json] [--n 40] [--csv val.csv.gz] [--seed 0]
 
 Both relax the same structures with CHGNet 0.3.0 on one thread to 0.1 eV/Å, cells free.
 StructOptimizer's criterion on the cell is 0.1 eV per atom of virial, some 0.7 GPa; ours is
@@ -52,7 +52,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--n", type=int, default=24, help="number of structures")
+    parser.add_argument("--n", type=int, default=40, help="number of structures")
     parser.add_argument("--csv", help="benchmark CSV with a cif column, instead of made-up cells")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

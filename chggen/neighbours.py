@@ -1,7 +1,6 @@
 """One way to torch-sim's batched neighbour list, with its imports kept quiet."""
 
 import contextlib
-import logging
 import os
 import sys
 import warnings
@@ -16,14 +15,23 @@ NeighbourList = Callable[..., tuple[Tensor, Tensor, Tensor]]
 
 
 @contextlib.contextmanager
-def _muted_stderr() -> Iterator[None]:
-    """Send the process's stderr away: warp's native code reports a missing driver there."""
+def quietly() -> Iterator[None]:
+    """Import torch-sim without its dependencies' remarks.
+
+    warp's native code writes to the process's stderr that there is no CUDA driver, and
+    torch calls the scripting that some modules do at import deprecated.
+    """
+    if torch.cuda.is_available():
+        yield
+        return
     sys.stderr.flush()
     saved = os.dup(2)
     try:
         with Path(os.devnull).open("wb") as devnull:
             os.dup2(devnull.fileno(), 2)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)
@@ -31,16 +39,7 @@ def _muted_stderr() -> Iterator[None]:
 
 @cache
 def _torchsim_nl() -> NeighbourList:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch.jit in dependencies
-        try:
-            import warp
-        except ImportError:  # then torch-sim falls back on its own lists
-            pass
-        else:
-            warp.config.log_level = logging.ERROR
-            with _muted_stderr() if not torch.cuda.is_available() else contextlib.nullcontext():
-                warp.init()
+    with quietly():
         from torch_sim.neighbors import torchsim_nl
     nl: NeighbourList = torchsim_nl
     return nl

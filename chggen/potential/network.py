@@ -74,6 +74,11 @@ def _linear(state: Mapping[str, Tensor], key: str, *, centre: bool) -> tuple[Ten
     return weight.contiguous(), bias
 
 
+def _rows(block: Tensor) -> tuple[Tensor, ...]:
+    """A block [in, 2d] as two weights [d, in], core and gate."""
+    return tuple(half.contiguous() for half in block.T.chunk(2))
+
+
 class _Bonds(NamedTuple):
     """Features of the short bonds [K, d], and what output biases added to all bonds [d]."""
 
@@ -115,7 +120,7 @@ class Network:
         ]
         self.bond_embedding = state["bond_embedding.weight"].T.contiguous()
         #: what each atom convolution asks of a long bond, from its radial basis
-        self.from_basis = [(self.bond_embedding @ mlp.blocks[1]).T.chunk(2) for mlp in self.atom_mlps]
+        self.from_basis = [_rows(self.bond_embedding @ mlp.blocks[1]) for mlp in self.atom_mlps]
         self.readout = [
             (state[f"{key}.weight"], state[f"{key}.bias"])
             for key in sorted({k.rsplit(".", 1)[0] for k in state if k.startswith("mlp.layers.")})
@@ -225,7 +230,7 @@ class Network:
         short = bonds.short if bonds.drift is None else bonds.short + bonds.drift
         left, right, angle, corner = mlp.blocks
         table = torch.cat([short @ left, short @ right, atoms @ corner + mlp.bias])
-        own = (Linear.apply(angles.features, weight) for weight in angle.T.chunk(2))
+        own = (Linear.apply(angles.features, weight) for weight in _rows(angle))
         return layout.angles(table.view(-1, self.width), *own).view(2, -1, self.width)
 
     def _out(self, kind: str, i: int, total: Tensor) -> Tensor:

@@ -36,7 +36,10 @@ ROWS = 128
 ONEDNN_ROWS = 512
 
 _SUM = 0  # mode of torch.embedding_bag
-_HAS_ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+_HAS_ONEDNN = (
+    torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+)
 
 
 def padded(rows: int) -> int:
@@ -53,6 +56,8 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     many = len(x) % ROWS == 0 and len(x) >= ONEDNN_ROWS
     if many and x.dtype == torch.float32 and x.device.type == "cpu" and _HAS_ONEDNN:
+        if not (weight.is_contiguous() or weight.mT.is_contiguous()):
+            weight = weight.contiguous()  # other strides take a path that is far slower
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
     return F.linear(x, weight, bias)
 
