@@ -203,6 +203,20 @@ def train(
     typer.echo(path)
 
 
+@app.command("train-volume")
+def train_volume(
+    data: Annotated[list[Path], typer.Option(help="CSV with a cif column; may be repeated")],
+    validation: Annotated[list[Path], typer.Option(help="the same, for the error")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder")] = Path("runs/volume"),
+) -> None:
+    """Train the regression from composition to volume per atom (minutes)."""
+    import json
+
+    from chggen.volume import train_volume_model
+
+    typer.echo(json.dumps(train_volume_model(data, validation, output), indent=1))
+
+
 def _record(record: dict[str, Any]) -> str:
     return "  ".join(f"{key} {value}" for key, value in record.items())
 

@@ -5,15 +5,14 @@ The CSV columns are those of the public benchmarks (mp_20, mpts_52): ``cif`` is 
 """
 
 import hashlib
-import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -92,16 +91,16 @@ class StructureData:
             raise ChggenError(f"train.data: '{path}' has no column 'cif' ({error})") from error
         texts = table["cif"].astype(str).tolist()
         crystals, bad = [], 0
-        # spawned, not forked: torch's threads do not survive a fork
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
-            for done, result in enumerate(pool.map(_parse, texts, chunksize=_CHUNK), 1):
-                if isinstance(result, Crystal) and len(result) > 1 and result.is_finite:
-                    crystals.append(result)
-                else:
-                    bad += 1
-                if progress and (done % _CHUNK == 0 or done == len(texts)):
-                    progress(done, len(texts))
+        # joblib's workers are neither forked (torch's threads would be lost) nor do they run
+        # the main module again (a Snakemake script has no guard)
+        parallel = joblib.Parallel(n_jobs=-1, batch_size=_CHUNK, return_as="generator")
+        for done, result in enumerate(parallel(joblib.delayed(_parse)(t) for t in texts), 1):
+            if isinstance(result, Crystal) and len(result) > 1 and result.is_finite:
+                crystals.append(result)
+            else:
+                bad += 1
+            if progress and (done % _CHUNK == 0 or done == len(texts)):
+                progress(done, len(texts))
         data = cls.of(crystals, digest, bad)
         if stored:
             data.store(stored)

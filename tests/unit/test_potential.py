@@ -124,7 +124,10 @@ def test_agrees_with_chgnet_beyond_the_fast_neighbour_list(model):
     energies, _, stresses, _ = evaluate(model, [dense, prototypes()[0]])
     expected = reference("chgnet-0.3.0").predict_structure(dense)
     assert abs(energies[0] - expected["e"]) < 2e-5
-    np.testing.assert_allclose(stresses[0] * GPA_PER_EV_PER_A3, expected["s"], rtol=1e-4, atol=1e-3)
+    large = np.abs(expected["s"]).max()  # thousands of GPa: rounding is relative to that
+    np.testing.assert_allclose(
+        stresses[0] * GPA_PER_EV_PER_A3, expected["s"], rtol=0, atol=1e-4 * large
+    )
 
 
 @pytest.mark.parametrize("name", VERSIONS)
