@@ -46,7 +46,8 @@ lint: env
 	$(BIN)/snakemake --lint
 
 bench: env
-	$(BIN)/python benchmarks/relax.py --json
+	$(BIN)/python benchmarks/relax.py --from generated
+	$(BIN)/python benchmarks/relax.py --from made-up
 
 # DATA and VALIDATION are CSV files with a cif column (mp_20, mpts_52); without DATA the
 # structures come from the Materials Project with the key in MP_API_KEY
