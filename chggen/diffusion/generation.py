@@ -1,11 +1,9 @@
 """From cells and compositions to crystals: batches, score function, failures."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from chggen.crystal import Crystal
@@ -13,12 +11,10 @@ from chggen.diffusion.batch import Batch
 from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.noise import NoiseStream
 from chggen.diffusion.sampler import Sampler
+from chggen.placement import Placed, Progress, Task
 
 #: Å³ per atom under which a cell is taken for an error (the densest solids have 3).
 _LEAST_VOLUME = 1.0
-
-#: Called with (structures done, structures in all), in fractions of a batch.
-Progress = Callable[[float, int], None]
 
 
 class NetworkScore:
@@ -47,30 +43,6 @@ class NetworkScore:
         return u / sigma.clamp_min(1e-12)[:, None]
 
 
-@dataclass(frozen=True)
-class Sampled:
-    """One sampled structure: the crystal, or why there is none, and what it cost."""
-
-    crystal: Crystal | None
-    reason: str
-    score_calls: int
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is to be sampled: a cell with its atoms, and which of them are guests.
-
-    Args:
-        crystal: cell, atomic numbers, and host coordinates where there are hosts.
-        guest: [n] True = to be generated.
-        seed: random stream of this structure.
-    """
-
-    crystal: Crystal
-    guest: NDArray[np.bool_]
-    seed: int
-
-
 def group(sizes: Sequence[int], most: int) -> list[list[int]]:
     """Indices in groups of at most ``most`` atoms, in order; larger ones alone."""
     groups: list[list[int]] = []
@@ -90,10 +62,10 @@ def sample(
     sampler: Sampler,
     batch_atoms: int,
     progress: Progress | None = None,
-) -> list[Sampled]:
+) -> list[Placed]:
     """Sample every task, in order; a structure that fails does not touch the others."""
-    results: dict[int, Sampled] = {
-        index: Sampled(None, "cell is not finite or has no room", 0)
+    results: dict[int, Placed] = {
+        index: Placed(None, "cell is not finite or has no room", 0)
         for index, task in enumerate(tasks)
         if not (task.crystal.is_finite and task.crystal.volume_per_atom > _LEAST_VOLUME)
     }
@@ -116,7 +88,7 @@ def _sample_batch(
     network: ScoreNetwork,
     sampler: Sampler,
     report: Callable[[int, int], None],
-) -> list[Sampled]:
+) -> list[Placed]:
     device = next(network.parameters()).device
     batch = Batch.of([t.crystal for t in tasks], device=device)
     guest = torch.as_tensor(np.concatenate([t.guest for t in tasks]), device=device)
@@ -132,7 +104,7 @@ def _sample_batch(
         # the cell goes out as it came in, not rounded to the network's precision
         exact = Crystal.of(task.crystal.cell, crystal.atomic_numbers, crystal.frac_coords)
         if exact.is_finite:
-            results.append(Sampled(exact, "", score.calls))
+            results.append(Placed(exact, "", score.calls))
         else:
-            results.append(Sampled(None, "positions are not finite", score.calls))
+            results.append(Placed(None, "positions are not finite", score.calls))
     return results

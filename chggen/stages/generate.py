@@ -13,10 +13,11 @@ from chggen.campaign import Shard, row_seeds, seed_sequence
 from chggen.config import GenerateConfig
 from chggen.crystal import Crystal, row_id
 from chggen.diffusion.checkpoint import load_network
-from chggen.diffusion.generation import Sampled, Task, sample
+from chggen.diffusion.generation import sample
 from chggen.diffusion.sampler import make_sampler
 from chggen.errors import Status
 from chggen.lattice import Lattice, sample_lattices
+from chggen.placement import Placed, Task
 from chggen.volume import predict_volume_per_atom
 
 
@@ -79,7 +80,7 @@ def _row(
     shard: Shard,
     index: int,
     seed: int,
-    result: Sampled,
+    result: Placed,
     lattice: Lattice,
     units: int,
     settings: GenerateConfig,
@@ -107,7 +108,7 @@ def _row(
     return row | {"id": row_id("generated", *place, checkpoint, settings.sampler, *content)}
 
 
-def sampled_columns(result: Sampled) -> tables.Row:
+def sampled_columns(result: Placed) -> tables.Row:
     """Status, structure and distances of what a sampler gave."""
     if result.crystal is None:
         return {"status": Status.SAMPLING_FAILED, "reason": result.reason, "n_atoms": 0}

@@ -14,9 +14,10 @@ from chggen.campaign import row_seeds, seed_sequence
 from chggen.config import InpaintConfig
 from chggen.crystal import Crystal, row_id
 from chggen.diffusion.checkpoint import load_network
-from chggen.diffusion.generation import Task, sample
+from chggen.diffusion.generation import sample
 from chggen.diffusion.sampler import make_sampler
 from chggen.errors import Status
+from chggen.placement import Task
 from chggen.stages.generate import sampled_columns
 from chggen.stages.lineage import descend
 

@@ -22,6 +22,7 @@ LAYERS = (
     {"configfile", "checkpoints", "references", "provenance", "job"},
     {"campaign"},
     {"tables", "crystal", "neighbours"},
+    {"placement"},
     {
         "lattice",
         "volume",
@@ -36,8 +37,12 @@ LAYERS = (
         "dft",
         "analysis",
         "export",
+        "generators",
+        "spacegroups",
+        "wyckoff",
     },
     {"relaxation", "report"},
+    {"evaluation"},
     {"stages"},
     {"cli"},
 )
@@ -49,6 +54,10 @@ BESIDE = {
     ("campaign", "campaign"),
     ("configfile", "checkpoints"),
     ("volume", "volume_training"),
+    ("wyckoff", "spacegroups"),
+    ("generators", "diffusion"),
+    ("generators", "spacegroups"),
+    ("generators", "wyckoff"),
 }
 
 

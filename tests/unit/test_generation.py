@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from chggen.crystal import Crystal
-from chggen.diffusion.generation import Task, group, sample
+from chggen.diffusion.generation import group, sample
 from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.sampler import FastSampler, PaperSampler
 from chggen.diffusion.settings import PRESETS
+from chggen.placement import Task
 
 SAMPLERS = [FastSampler(levels=4), PaperSampler(levels=4, corrector_steps=1, resampling=2)]
 
