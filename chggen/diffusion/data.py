@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import joblib
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from chggen.crystal import Crystal
@@ -93,8 +93,8 @@ class StructureData:
         crystals, bad = [], 0
         # joblib's workers are neither forked (torch's threads would be lost) nor do they run
         # the main module again (a Snakemake script has no guard)
-        parallel = joblib.Parallel(n_jobs=-1, batch_size=_CHUNK, return_as="generator")
-        for done, result in enumerate(parallel(joblib.delayed(_parse)(t) for t in texts), 1):
+        parallel = Parallel(n_jobs=-1, batch_size=_CHUNK, return_as="generator")
+        for done, result in enumerate(parallel(delayed(_parse)(t) for t in texts), 1):
             if isinstance(result, Crystal) and len(result) > 1 and result.is_finite:
                 crystals.append(result)
             else:

@@ -131,5 +131,7 @@ def test_nothing_unsafe() -> None:
                 assert not bare, f"{path}:{node.lineno} catches everything"
             if isinstance(node, ast.Import):
                 assert not {a.name for a in node.names} & {"pickle", "joblib", "dill"}, path
+            if isinstance(node, ast.ImportFrom) and node.module == "joblib":
+                assert {a.name for a in node.names} <= {"Parallel", "delayed"}, path
             if isinstance(node, ast.keyword) and node.arg == "shell":
                 assert not (isinstance(node.value, ast.Constant) and node.value.value), path
