@@ -222,6 +222,57 @@ def _record(record: dict[str, Any]) -> str:
 
 
 @app.command()
+def evaluate(
+    structures: Annotated[Path, typer.Option(help="CSV with a cif column (e_above_hull if there)")],
+    limit: Annotated[int, typer.Option(min=1, help="known structures taken")] = 100,
+    samples: Annotated[int, typer.Option(min=1, help="samples per structure (K)")] = 5,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    json: Annotated[Path | None, typer.Option(help="write all figures here")] = None,
+    table: Annotated[Path | None, typer.Option(help="write one row per sample (Parquet)")] = None,
+    cells: Annotated[str, typer.Option(help="true (of the file) or sampled")] = "true",
+    generators: Annotated[str, typer.Option(help="compared")] = "diffusion,random,pyxtal",
+    checkpoint: Annotated[str | None, typer.Option(help="score network")] = None,
+    sampler: Annotated[str | None, typer.Option(help="fast or paper")] = None,
+    min_atoms: Annotated[int, typer.Option(min=1)] = 3,
+    max_atoms: Annotated[int, typer.Option(min=1)] = 14,
+    max_above_hull: Annotated[float, typer.Option(help="eV/atom")] = 0.05,
+    config: ConfigFile = None,
+    changes: Changes = None,
+) -> None:
+    """Measure how often known crystals are found again, against random starts.
+
+    --set and --config are about section generate.
+    """
+    from chggen.config import GenerateConfig
+    from chggen.evaluation import output
+    from chggen.evaluation.run import evaluate as run
+    from chggen.evaluation.settings import Evaluation, parse_generators
+
+    given = {"checkpoint": checkpoint, "sampler": sampler}
+    extra = [f"{key}={value}" for key, value in given.items() if value is not None]
+    asked = Evaluation(
+        structures=structures,
+        limit=limit,
+        samples=samples,
+        seed=seed,
+        cells=cells,  # type: ignore[arg-type]  # it looks itself
+        generators=parse_generators(generators),
+        min_atoms=min_atoms,
+        max_atoms=max_atoms,
+        max_above_hull=max_above_hull,
+        generate=configfile.parse_section(
+            GenerateConfig, "generate", config, [*(changes or ()), *extra]
+        ),
+    )
+    done = run(asked)
+    if json is not None:
+        output.write_json(done.result, json)
+    if table is not None:
+        output.write_table(done, table)
+    output.show(done.result)
+
+
+@app.command()
 def export(
     source: Source,
     output: Output = Path("export"),

@@ -1,0 +1,1 @@
+"""Known-cell recovery: does the generator find crystals that are known (docs/evaluation.md)?"""

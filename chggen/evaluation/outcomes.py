@@ -1,0 +1,146 @@
+"""What became of every sample: relaxation, match, energy above the known structure."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from chggen.crystal import Crystal
+from chggen.errors import Status
+from chggen.placement import Placed, Task
+from chggen.progress import Progress, silent
+from chggen.relaxation import Relaxation
+
+if TYPE_CHECKING:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+#: Tolerances (ltol, stol, angle_tol in degrees): the wide ones are those of the published
+#: match rates, the narrow ones pymatgen's own.
+WIDE = (0.3, 0.5, 10.0)
+NARROW = (0.2, 0.3, 5.0)
+
+#: Statuses of a relaxation that left a structure with an energy.
+RELAXED = (Status.OK, Status.NOT_CONVERGED)
+
+#: Å, under which two generated atoms count as on top of each other.
+CLOSE = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One sample.
+
+    Args:
+        structure: place of its known structure in the run.
+        sample: 0 to K - 1.
+        task: what was asked for.
+        placed: what the generator gave.
+        relaxed: what the relaxation made of it; None where there was nothing to relax.
+        status: ``ok``, ``not_converged`` or why there is no result.
+        reason: one line more.
+        matched: the relaxed sample is the relaxed known structure, wide tolerances.
+        matched_narrow: by the narrow ones too.
+        energy_above_truth: relaxed energies, sample minus known structure, eV/atom.
+    """
+
+    structure: int
+    sample: int
+    task: Task
+    placed: Placed
+    relaxed: Relaxation | None
+    status: Status
+    reason: str
+    matched: bool = False
+    matched_narrow: bool = False
+    energy_above_truth: float = math.nan
+
+    @property
+    def min_distance(self) -> float:
+        """Shortest distance before relaxation, Å; NaN without a structure."""
+        return math.nan if self.placed.crystal is None else self.placed.crystal.min_distance
+
+    @property
+    def delta_energy(self) -> float:
+        """Energy generated minus relaxed, eV/atom; NaN where not relaxed."""
+        return self._of_relaxed("delta_energy_per_atom")
+
+    @property
+    def rmsd(self) -> float:
+        """Displacement by relaxation, Å (``relaxation.rmsd``); NaN where undefined."""
+        return self._of_relaxed("rmsd")
+
+    def _of_relaxed(self, name: str) -> float:
+        if self.relaxed is None or self.status not in RELAXED:
+            return math.nan
+        value = getattr(self.relaxed, name)
+        return math.nan if value is None else float(value)
+
+
+def judge(
+    tasks: Sequence[Task],
+    placed: Sequence[Placed],
+    relaxed: Sequence[Relaxation | None],
+    truth: Sequence[Relaxation],
+    progress: Progress = silent,
+) -> list[Outcome]:
+    """Outcomes of all samples, in order of the tasks (K per known structure).
+
+    A known structure that could not be relaxed cannot be found: its samples stay in the
+    denominators, with status ``parent_failed``.
+    """
+    samples = len(tasks) // len(truth)
+    outcomes = []
+    for i, (task, made, result) in enumerate(zip(tasks, placed, relaxed, strict=True)):
+        structure, sample = divmod(i, samples)
+        outcomes.append(_judge(structure, sample, task, made, result, truth[structure]))
+        progress(i + 1, len(tasks))
+    return outcomes
+
+
+def _judge(
+    structure: int,
+    sample: int,
+    task: Task,
+    placed: Placed,
+    relaxed: Relaxation | None,
+    truth: Relaxation,
+) -> Outcome:
+    def outcome(status: Status, reason: str, **found: float) -> Outcome:
+        place = (structure, sample, task, placed, relaxed, status, reason)
+        return Outcome(*place, **found)  # type: ignore[arg-type]
+
+    if truth.crystal is None or truth.status not in RELAXED or truth.energy_per_atom is None:
+        return outcome(Status.PARENT_FAILED, f"known structure: {truth.status} {truth.reason}")
+    if relaxed is None:
+        return outcome(Status.SAMPLING_FAILED, placed.reason)
+    if relaxed.crystal is None or relaxed.status not in RELAXED or relaxed.energy_per_atom is None:
+        return outcome(relaxed.status, relaxed.reason)
+    wide = same(relaxed.crystal, truth.crystal, WIDE)
+    return outcome(
+        relaxed.status,
+        relaxed.reason,
+        matched=wide,
+        # what the wide tolerances refuse, the narrow ones do too
+        matched_narrow=wide and same(relaxed.crystal, truth.crystal, NARROW),
+        energy_above_truth=relaxed.energy_per_atom - truth.energy_per_atom,
+    )
+
+
+def same(first: Crystal, second: Crystal, tolerances: tuple[float, float, float]) -> bool:
+    """True if StructureMatcher says so; False too where it fails."""
+    if sorted(first.atomic_numbers.tolist()) != sorted(second.atomic_numbers.tolist()):
+        return False
+    try:
+        found = _matcher(tolerances).fit(first.to_structure(), second.to_structure())
+    except (ValueError, IndexError, TypeError, ArithmeticError, RuntimeError):
+        return False
+    return bool(found)
+
+
+@cache
+def _matcher(tolerances: tuple[float, float, float]) -> "StructureMatcher":
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    ltol, stol, angle_tol = tolerances
+    return StructureMatcher(ltol=ltol, stol=stol, angle_tol=angle_tol)

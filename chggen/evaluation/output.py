@@ -1,0 +1,130 @@
+"""A run on the terminal, as JSON, and as a table of samples."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from chggen.evaluation.run import Run
+from chggen.evaluation.settings import GENERATORS
+
+#: Figures shown: (key, words, unit, digits); shares are shown in per cent.
+SHOWN = (
+    ("match_at_1", "match@1", "%", 1),
+    ("match_at_k", "match@{k}", "%", 1),
+    ("match_at_1_narrow", "match@1, narrow", "%", 1),
+    ("match_at_k_narrow", "match@{k}, narrow", "%", 1),
+    ("energy_above_truth", "energy above known, median", "eV/atom", 3),
+    ("energy_above_truth_best", "the same, best of {k}", "eV/atom", 3),
+    ("lower_energy", "lower than known", "%", 1),
+    ("too_close", "under 1 Å before relaxation", "%", 1),
+    ("delta_energy", "ΔE generated → relaxed, median", "eV/atom", 3),
+    ("rmsd", "RMSD generated → relaxed, median", "Å", 2),
+)
+#: Costs per sample, without interval.
+COSTS = (
+    ("score_calls", "score calls", "", 0),
+    ("generation_cpu_seconds", "generation", "CPU s", 2),
+    ("relaxation_cpu_seconds", "relaxation", "CPU s", 2),
+    ("relaxation_steps", "relaxation steps", "", 0),
+)
+
+
+def write_json(result: Mapping[str, Any], path: Path) -> None:
+    """Write strict JSON, replacing the file in one step."""
+    text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def of_generator(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Figures of one generator in a result."""
+    return result if name == "diffusion" else result[name]
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print the figures, one column per generator."""
+    from rich.console import Console
+    from rich.table import Table
+
+    names = [n for n in GENERATORS if n in result["settings"]["generators"]]
+    k = result["samples_per_structure"]
+    table = Table(
+        title=f"{result['n_structures']} structures × {k} samples, {result['cells']} cells"
+        " (95 % intervals)",
+        title_justify="left",
+    )
+    for column in ("", *names):
+        table.add_column(column, justify="left" if not column else "right")
+    for key, words, unit, digits in SHOWN:
+        cells = [_interval(of_generator(result, n), key, unit, digits) for n in names]
+        table.add_row(_label(words.format(k=k), unit), *cells)
+    for key, words, unit, digits in COSTS:
+        cells = [_number(of_generator(result, n)[key], digits) for n in names]
+        table.add_row(_label(f"{words} per sample", unit), *cells)
+    statuses = [of_generator(result, n)["statuses"] for n in names]
+    table.add_row("statuses", *["\n".join(f"{s} {c}" for s, c in x.items()) for x in statuses])
+    console = Console(width=None if os.isatty(1) else 120)
+    console.print(table)
+    for pair, values in result["paired"].items():
+        other = pair.removeprefix("diffusion_minus_")
+        for key, words in (("match_at_1", "match@1"), ("match_at_k", f"match@{k}")):
+            console.print(
+                f"diffusion - {other}, {words}: {_interval(values, key, '%', 1)} %, paired",
+                highlight=False,
+            )
+
+
+def _label(words: str, unit: str) -> str:
+    return f"{words} ({unit})" if unit else words
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(values: Mapping[str, Any], key: str, unit: str, digits: int) -> str:
+    scale = 100.0 if unit == "%" else 1.0
+    value, low, high = (
+        None if x is None else x * scale
+        for x in (values[key], values[f"{key}_low"], values[f"{key}_high"])
+    )
+    if value is None:
+        return "-"
+    return f"{_number(value, digits)} [{_number(low, digits)}, {_number(high, digits)}]"
+
+
+def write_table(run: Run, path: Path) -> None:
+    """Write one row per sample as Parquet."""
+    import pandas as pd
+
+    rows = []
+    for name, outcomes in run.outcomes.items():
+        for o in outcomes:
+            known = run.selection.known[o.structure]
+            rows.append(
+                {
+                    "generator": name,
+                    "structure": known.name,
+                    "row": known.row,
+                    "composition": known.formula,
+                    "n_atoms": len(known.crystal),
+                    "sample": o.sample,
+                    "random_seed": o.task.seed,
+                    "status": o.status.value,
+                    "reason": o.reason,
+                    "matched": o.matched,
+                    "matched_narrow": o.matched_narrow,
+                    "energy_above_truth": o.energy_above_truth,
+                    "delta_energy_per_atom": o.delta_energy,
+                    "rmsd": o.rmsd,
+                    "min_distance": o.min_distance,
+                    "score_calls": o.placed.score_calls,
+                    "steps": o.relaxed.steps if o.relaxed else 0,
+                }
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_parquet(path, index=False)

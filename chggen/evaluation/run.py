@@ -1,0 +1,242 @@
+"""Known-cell recovery, from the file of known structures to the figures."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from chggen import provenance
+from chggen.checkpoints import read_card, volume_elements
+from chggen.config import GenerateConfig
+from chggen.crystal import Crystal
+from chggen.errors import Status
+from chggen.evaluation.outcomes import NARROW, RELAXED, WIDE, Outcome, judge
+from chggen.evaluation.settings import Evaluation
+from chggen.evaluation.statistics import paired, summary
+from chggen.evaluation.structures import Selection, select
+from chggen.evaluation.tasks import tasks_for
+from chggen.placement import Generator, Placed, Progress, Task
+from chggen.potential import CHGNetModel, load_potential
+from chggen.progress import bar
+from chggen.relaxation import Relaxation, relax
+
+#: Makes a progress bar of a label.
+Bars = Callable[[str], AbstractContextManager[Callable[[float, int], None]]]
+
+
+@dataclass
+class Run:
+    """What a run found.
+
+    Args:
+        result: everything for the JSON file.
+        selection: the known structures.
+        truth: their relaxations.
+        outcomes: all samples, by generator.
+    """
+
+    result: dict[str, Any]
+    selection: Selection
+    truth: list[Relaxation]
+    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+
+
+def evaluate(settings: Evaluation, bars: Bars = bar) -> Run:
+    """Generate, relax and match; prints nothing but progress."""
+    began = time.monotonic()
+    # read for every set of generators, so that all of them see the same structures
+    card = read_card(settings.generate.checkpoint)
+    elements = set(card.get("elements", {}))
+    if settings.cells == "sampled":
+        elements &= volume_elements()
+    with bars("read structures") as progress:
+        selection = select(settings, elements, progress)
+    makers = {name: make(name, settings.generate) for name in settings.generators}
+    model = load_potential(settings.relax.potential)
+    start = time.process_time()
+    with bars("relax known structures") as progress:
+        truth = relax(
+            [k.crystal for k in selection.known], settings.relax, model=model, progress=progress
+        )
+    truth_seconds = time.process_time() - start
+    tasks = tasks_for(
+        selection.known, settings.cells, settings.samples, settings.seed, settings.generate.lattice
+    )
+    outcomes, figures = {}, {}
+    for name, generator in makers.items():
+        outcomes[name], seconds = _attempt(name, generator, tasks, truth, settings, model, bars)
+        figures[name] = summary(outcomes[name], settings.samples) | seconds
+    facts = _facts(settings, selection, truth, model, card)
+    facts["truth"]["relaxation_cpu_seconds"] = truth_seconds / len(truth)
+    facts["wall_seconds"] = time.monotonic() - began
+    result = _result(settings, figures, outcomes, facts)
+    return Run(result, selection, truth, outcomes)
+
+
+def _attempt(
+    name: str,
+    generator: Generator,
+    tasks: Sequence[Task],
+    truth: Sequence[Relaxation],
+    settings: Evaluation,
+    model: CHGNetModel,
+    bars: Bars,
+) -> tuple[list[Outcome], dict[str, float]]:
+    """All samples of one generator, and the CPU seconds per sample of each part."""
+    marks = [time.process_time()]
+    with bars(f"{name}: generate") as progress:
+        placed = generator(tasks, progress)
+    marks.append(time.process_time())
+    there = [i for i, result in enumerate(placed) if result.crystal is not None]
+    crystals = [c for c in (result.crystal for result in placed) if c is not None]
+    with bars(f"{name}: relax") as progress:
+        done = relax(crystals, settings.relax, model=model, progress=progress)
+    marks.append(time.process_time())
+    relaxed: list[Relaxation | None] = [None] * len(tasks)
+    for i, result in zip(there, done, strict=True):
+        relaxed[i] = result
+    with bars(f"{name}: match") as progress:
+        outcomes = judge(tasks, placed, relaxed, truth, progress)
+    marks.append(time.process_time())
+    names = ("generation", "relaxation", "matching")
+    seconds = {
+        f"{part}_cpu_seconds": float(spent) / len(tasks)
+        for part, spent in zip(names, np.diff(marks), strict=True)
+    }
+    return outcomes, seconds
+
+
+def _facts(
+    settings: Evaluation,
+    selection: Selection,
+    truth: Sequence[Relaxation],
+    model: CHGNetModel,
+    card: dict[str, Any],
+) -> dict[str, Any]:
+    """What is needed to do it again."""
+    statuses = Counter(t.status for t in truth)
+    tolerances = {
+        name: dict(zip(("ltol", "stol", "angle_tol"), values, strict=True))
+        for name, values in (("wide", WIDE), ("narrow", NARROW))
+    }
+    return {
+        "structures": {
+            "file": str(settings.structures),
+            "digest": provenance.file_digest(settings.structures),
+            "rows": selection.rows,
+            "rows_seen": selection.seen,
+            "left_out": selection.left_out,
+            "hull_column": selection.hull_column,
+            "chosen": [
+                {"row": k.row, "name": k.name, "formula": k.formula, "atoms": len(k.crystal)}
+                for k in selection.known
+            ],
+        },
+        "truth": {
+            "statuses": {s.value: statuses[s] for s in Status if statuses[s]},
+            "n_relaxed": sum(statuses[s] for s in RELAXED),
+        },
+        "checkpoint": {"name": settings.generate.checkpoint, "hash": card["hash"]},
+        "potential": {
+            "potential": settings.relax.potential,
+            "potential_hash": model.hash,
+            "functional": model.contract.functional,
+            "corrections": model.contract.corrections,
+        },
+        "tolerances": tolerances,
+        "settings": settings.record(),
+        "code_digest": provenance.code_digest("chggen.evaluation.run"),
+        "versions": provenance.versions(),
+        "device": str(model.device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _result(
+    settings: Evaluation,
+    figures: dict[str, dict[str, Any]],
+    outcomes: dict[str, list[Outcome]],
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Content of the JSON file: diffusion at the top, the others below their names."""
+    n = len(facts["structures"]["chosen"])
+    head = {
+        "format": 1,
+        "n_structures": n,
+        "samples_per_structure": settings.samples,
+        "cells": settings.cells,
+        "seed": settings.seed,
+    }
+    others = {name: values for name, values in figures.items() if name != "diffusion"}
+    differences = {
+        f"diffusion_minus_{name}": paired(outcomes["diffusion"], outcomes[name], settings.samples)
+        for name in others
+        if "diffusion" in outcomes
+    }
+    result = head | figures.get("diffusion", {}) | others | {"paired": differences} | facts
+    return strict(result)
+
+
+def strict(value: Any) -> Any:  # noqa: ANN401
+    """The same with None for what JSON has no number for, and plain Python numbers."""
+    if isinstance(value, dict):
+        return {str(k): strict(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def make(name: str, settings: GenerateConfig) -> Generator:
+    """Generator of a name."""
+    from chggen.diffusion.checkpoint import load_network
+    from chggen.diffusion.generation import sample
+    from chggen.diffusion.sampler import make_sampler
+    from chggen.errors import ChggenError
+
+    if name == "diffusion":
+        network, _ = load_network(settings.checkpoint)
+        sampler = make_sampler(settings.sampler)
+
+        class Diffusion:
+            name = "diffusion"
+
+            def __call__(
+                self, tasks: Sequence[Task], progress: Progress | None = None
+            ) -> list[Placed]:
+                return sample(tasks, network, sampler, settings.batch_atoms, progress)
+
+        return Diffusion()
+    if name == "random":
+        return _Random()
+    raise ChggenError(f"--generators '{name}': is not there yet")
+
+
+class _Random:
+    """Stand-in: best of 300 draws by its shortest distance, or the first above 1.8 Å."""
+
+    name = "random"
+
+    def __call__(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Placed]:
+        placed = []
+        for task in tasks:
+            rng = np.random.default_rng(task.seed)
+            best: Crystal | None = None
+            for _ in range(300):
+                frac = rng.random((len(task.crystal), 3))
+                x = Crystal.of(task.crystal.cell, task.crystal.atomic_numbers, frac)
+                if best is None or x.min_distance > best.min_distance:
+                    best = x
+                if best.min_distance > 1.8:  # noqa: PLR2004
+                    break
+            placed.append(Placed(best, "", 0))
+            if progress:
+                progress(len(placed), len(tasks))
+        return placed

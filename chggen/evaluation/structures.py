@@ -1,0 +1,133 @@
+"""Known structures from a CSV: which are taken, and in which order.
+
+Rows are shuffled by the seed and taken until there are enough that pass the filter.
+A structure's place in that order does not depend on the limit or on the filter, so that
+runs with other limits share their structures.
+"""
+
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chggen.composition import SYMBOLS, canonical_formula
+from chggen.crystal import Crystal
+from chggen.errors import ChggenError
+from chggen.evaluation.settings import Evaluation
+from chggen.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """One structure of the file.
+
+    Args:
+        row: place in the file, from 0; it makes the structure's random stream.
+        name: ``material_id`` of the file, or ``row N``.
+        formula: canonical reduced formula.
+        crystal: as the file has it.
+    """
+
+    row: int
+    name: str
+    formula: str
+    crystal: Crystal
+
+
+@dataclass
+class Selection:
+    """What was taken and why the rest was not."""
+
+    known: list[Known] = field(default_factory=list)
+    rows: int = 0
+    seen: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    hull_column: bool = True
+
+
+def read_table(path: Path) -> "pd.DataFrame":
+    """Columns of the file that matter; one clear line if it is not what it should be."""
+    import pandas as pd
+
+    wanted = {"cif", "e_above_hull", "material_id"}
+    if not path.is_file():
+        raise ChggenError(f"--structures '{path}': no such file")
+    try:
+        table = pd.read_csv(path, usecols=lambda c: c in wanted)
+    except (ValueError, OSError, EOFError) as error:
+        line = (str(error).splitlines() or [""])[0]
+        raise ChggenError(f"--structures '{path}': not a readable CSV ({line})") from error
+    if "cif" not in table:
+        raise ChggenError(f"--structures '{path}': has no column 'cif'")
+    if "e_above_hull" in table:
+        table["e_above_hull"] = pd.to_numeric(table["e_above_hull"], errors="coerce")
+    return table
+
+
+def select(
+    settings: Evaluation, elements: Collection[str], progress: Progress = silent
+) -> Selection:
+    """Structures of a run.
+
+    Args:
+        settings: file, filter, seed.
+        elements: symbols that are known to whatever must know them.
+        progress: called with (structures taken, limit).
+    """
+    table = read_table(settings.structures)
+    chosen = Selection(rows=len(table), hull_column="e_above_hull" in table)
+    order = np.random.default_rng([settings.seed, 0x5E1EC7]).permutation(len(table))
+    for row in map(int, order):
+        if len(chosen.known) == settings.limit:
+            break
+        chosen.seen += 1
+        found = _take(table.iloc[row], row, settings, elements)
+        if isinstance(found, Known):
+            chosen.known.append(found)
+            progress(len(chosen.known), settings.limit)
+        else:
+            chosen.left_out[found] = chosen.left_out.get(found, 0) + 1
+    if not chosen.known:
+        why = ", ".join(f"{n} {reason}" for reason, n in sorted(chosen.left_out.items()))
+        raise ChggenError(
+            f"--structures '{settings.structures}': no structure passes the filter"
+            f" ({why or 'no rows'})"
+        )
+    return chosen
+
+
+def _take(
+    row: "pd.Series[Any]", index: int, settings: Evaluation, elements: Collection[str]
+) -> Known | str:
+    """Structure of a row, or why it is left out."""
+    # no value: not known to be near the hull
+    if "e_above_hull" in row and not float(row["e_above_hull"]) < settings.max_above_hull:
+        return "above the hull"
+    crystal = parse_cif(str(row["cif"]))
+    if crystal is None or not crystal.is_finite:
+        return "not readable"
+    if not settings.min_atoms <= len(crystal) <= settings.max_atoms:
+        return "number of atoms"
+    if not {SYMBOLS[z] for z in crystal.atomic_numbers.tolist()} <= set(elements):
+        return "unknown elements"
+    name = str(row["material_id"]) if "material_id" in row else f"row {index}"
+    formula = canonical_formula(crystal.to_structure().composition.reduced_formula)
+    return Known(index, name, formula, crystal)
+
+
+def parse_cif(text: str) -> Crystal | None:
+    """Crystal of a CIF; None if it has none or sites shared by elements."""
+    from pymatgen.core import Structure
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return Crystal.from_structure(Structure.from_str(text, fmt="cif"))
+        except (ValueError, AttributeError, KeyError, IndexError, TypeError):
+            return None

@@ -1,0 +1,54 @@
+"""What the generators are asked for: the one place where tasks are built."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from chggen.config import LatticeConfig
+from chggen.crystal import Crystal
+from chggen.evaluation.settings import Cells
+from chggen.evaluation.structures import Known
+from chggen.lattice import sample_lattices
+from chggen.placement import Task
+from chggen.volume import predict_volumes
+
+
+def tasks_for(
+    truth: Sequence[Known],
+    cells: Cells,
+    samples: int,
+    seed: int,
+    lattice: LatticeConfig,
+) -> list[Task]:
+    """Tasks of all structures: the ``samples`` of the first, of the second and so on.
+
+    A task holds nothing of the known structure but its atoms and, with ``true``, its
+    cell; coordinates are zero. Its random stream follows from the seed, the structure's
+    row in the file and the number of the sample. All generators get the same tasks.
+
+    Args:
+        truth: structures to be found.
+        cells: ``true``: the file's cell for every sample. ``sampled``: as a campaign does,
+            one lattice per sample at the predicted volume, with the file's number of atoms.
+        samples: per structure.
+        seed: of the run.
+        lattice: how cells are drawn.
+    """
+    volumes = (
+        [v.volume_per_atom for v in predict_volumes([t.formula for t in truth])]
+        if cells == "sampled"
+        else [0.0] * len(truth)
+    )
+    tasks = []
+    for known, volume in zip(truth, volumes, strict=True):
+        numbers = known.crystal.atomic_numbers
+        n = len(numbers)
+        shapes = [known.crystal.cell] * samples
+        if cells == "sampled":
+            source = np.random.SeedSequence([seed, known.row, 0])
+            shapes = [x.cell for x in sample_lattices(samples, volume * n, lattice, source)]
+        for k, cell in enumerate(shapes):
+            stream = int(np.random.SeedSequence([seed, known.row, 1, k]).generate_state(1)[0])
+            start = Crystal.of(cell, numbers, np.zeros((n, 3)))
+            tasks.append(Task(start, np.ones(n, bool), stream))
+    return tasks
