@@ -158,6 +158,15 @@ SUBMISSION: list[Column] = [
     ("potcar", STR, "", "'spec' (symbols only) or 'full'"),
 ]
 
+EVALUATION: list[Column] = [
+    ("generator", STR, "", "what placed the atoms (diffusion, random, pyxtal)"),
+    ("score_calls", I32, "", "score-network evaluations spent on this structure"),
+    ("matched", BOOL, "", "is the known structure: ltol 0.3, stol 0.5, angle_tol 10°"),
+    ("matched_narrow", BOOL, "", "the same with ltol 0.2, stol 0.3, angle_tol 5°"),
+    ("energy_above_truth", F64, "eV/atom", "energy minus that of the relaxed known structure"),
+    ("min_distance_generated", F64, "Å", "shortest interatomic distance before relaxation"),
+]
+
 REPORT: list[Column] = [
     ("system", STR, "", "name of the chemical system"),
     ("composition", STR, "", "canonical formula, or 'all'"),
@@ -191,6 +200,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
         "rerelaxed": (IDENTITY, STRUCTURE, RELAXATION),
         "screened": (IDENTITY, STRUCTURE, SCREENING),
         "submitted": (IDENTITY, SUBMISSION),
+        "evaluated": (IDENTITY, STRUCTURE, EVALUATION, RELAXATION),
         "report": (REPORT,),
     }.items()
 }

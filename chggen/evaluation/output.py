@@ -3,10 +3,14 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from chggen.evaluation.run import Run
+from chggen import tables
+from chggen.crystal import row_id
+from chggen.evaluation.outcomes import Outcome
+from chggen.evaluation.run import Run, strict
 from chggen.evaluation.settings import GENERATORS
 
 #: Figures shown: (key, words, unit, digits); shares are shown in per cent.
@@ -98,33 +102,45 @@ def _interval(values: Mapping[str, Any], key: str, unit: str, digits: int) -> st
 
 
 def write_table(run: Run, path: Path) -> None:
-    """Write one row per sample as Parquet."""
-    import pandas as pd
+    """Write one row per sample as table ``evaluated``.
 
-    rows = []
-    for name, outcomes in run.outcomes.items():
-        for o in outcomes:
-            known = run.selection.known[o.structure]
-            rows.append(
-                {
-                    "generator": name,
-                    "structure": known.name,
-                    "row": known.row,
-                    "composition": known.formula,
-                    "n_atoms": len(known.crystal),
-                    "sample": o.sample,
-                    "random_seed": o.task.seed,
-                    "status": o.status.value,
-                    "reason": o.reason,
-                    "matched": o.matched,
-                    "matched_narrow": o.matched_narrow,
-                    "energy_above_truth": o.energy_above_truth,
-                    "delta_energy_per_atom": o.delta_energy,
-                    "rmsd": o.rmsd,
-                    "min_distance": o.min_distance,
-                    "score_calls": o.placed.score_calls,
-                    "steps": o.relaxed.steps if o.relaxed else 0,
-                }
-            )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_parquet(path, index=False)
+    ``system`` is the name of the known structure, ``index`` its row in the file, ``draw``
+    the number of the sample; the structure is the relaxed one where there is one.
+    """
+    rows = [
+        _row(run, name, outcome) for name, outcomes in run.outcomes.items() for outcome in outcomes
+    ]
+    tables.write(path, "evaluated", rows, run.result)
+
+
+def _row(run: Run, generator: str, outcome: Outcome) -> tables.Row:
+    known, placed = run.selection.known[outcome.structure], outcome.placed
+    relaxed = outcome.relaxed
+    crystal = (relaxed.crystal if relaxed else None) or placed.crystal
+    row: tables.Row = {
+        "system": known.name,
+        "composition": known.formula,
+        "route": "unconditional",
+        "seed": run.result["seed"],
+        "index": known.row,
+        "draw": outcome.sample,
+        "random_seed": outcome.task.seed,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "n_atoms": 0,
+        "generator": generator,
+        "score_calls": placed.score_calls,
+        "matched": outcome.matched,
+        "matched_narrow": outcome.matched_narrow,
+        "energy_above_truth": strict(outcome.energy_above_truth),
+        "min_distance_generated": strict(outcome.min_distance),
+    }
+    if crystal is not None:
+        row |= crystal.columns()
+    if relaxed is not None:
+        result = {f.name: getattr(relaxed, f.name) for f in fields(relaxed)}
+        row |= {k: v for k, v in result.items() if k not in {"crystal", "status", "reason"}}
+        row |= run.result["potential"]
+    place = [row[k] for k in ("system", "index", "draw", "random_seed", "generator")]
+    content = [crystal.cell, crystal.frac_coords] if crystal else []
+    return row | {"id": row_id("evaluated", *place, *content)}

@@ -14,14 +14,14 @@ import torch
 from chggen import provenance
 from chggen.checkpoints import read_card, volume_elements
 from chggen.config import GenerateConfig
-from chggen.crystal import Crystal
-from chggen.errors import Status
-from chggen.evaluation.outcomes import NARROW, RELAXED, WIDE, Outcome, judge
+from chggen.errors import ChggenError, Status
+from chggen.evaluation.outcomes import NARROW, RELAXED, WIDE, Outcome, judge, same
 from chggen.evaluation.settings import Evaluation
 from chggen.evaluation.statistics import paired, summary
 from chggen.evaluation.structures import Selection, select
 from chggen.evaluation.tasks import tasks_for
-from chggen.placement import Generator, Placed, Progress, Task
+from chggen.generators import make_generator
+from chggen.placement import Generator, Task
 from chggen.potential import CHGNetModel, load_potential
 from chggen.progress import bar
 from chggen.relaxation import Relaxation, relax
@@ -141,6 +141,11 @@ def _facts(
         "truth": {
             "statuses": {s.value: statuses[s] for s in Status if statuses[s]},
             "n_relaxed": sum(statuses[s] for s in RELAXED),
+            # what the potential itself does to the answer
+            "n_as_in_file": sum(
+                t.crystal is not None and t.status in RELAXED and same(t.crystal, k.crystal, WIDE)
+                for t, k in zip(truth, selection.known, strict=True)
+            ),
         },
         "checkpoint": {"name": settings.generate.checkpoint, "hash": card["hash"]},
         "potential": {
@@ -195,48 +200,10 @@ def strict(value: Any) -> Any:  # noqa: ANN401
 
 
 def make(name: str, settings: GenerateConfig) -> Generator:
-    """Generator of a name."""
-    from chggen.diffusion.checkpoint import load_network
-    from chggen.diffusion.generation import sample
-    from chggen.diffusion.sampler import make_sampler
-    from chggen.errors import ChggenError
-
-    if name == "diffusion":
-        network, _ = load_network(settings.checkpoint)
-        sampler = make_sampler(settings.sampler)
-
-        class Diffusion:
-            name = "diffusion"
-
-            def __call__(
-                self, tasks: Sequence[Task], progress: Progress | None = None
-            ) -> list[Placed]:
-                return sample(tasks, network, sampler, settings.batch_atoms, progress)
-
-        return Diffusion()
-    if name == "random":
-        return _Random()
-    raise ChggenError(f"--generators '{name}': is not there yet")
-
-
-class _Random:
-    """Stand-in: best of 300 draws by its shortest distance, or the first above 1.8 Å."""
-
-    name = "random"
-
-    def __call__(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Placed]:
-        placed = []
-        for task in tasks:
-            rng = np.random.default_rng(task.seed)
-            best: Crystal | None = None
-            for _ in range(300):
-                frac = rng.random((len(task.crystal), 3))
-                x = Crystal.of(task.crystal.cell, task.crystal.atomic_numbers, frac)
-                if best is None or x.min_distance > best.min_distance:
-                    best = x
-                if best.min_distance > 1.8:  # noqa: PLR2004
-                    break
-            placed.append(Placed(best, "", 0))
-            if progress:
-                progress(len(placed), len(tasks))
-        return placed
+    """Generator of a name, with the other settings of section ``generate``."""
+    # a config may name a source of whole structures, with keys that only it has
+    update: dict[str, Any] = {"generator": name, "path": None, "options": {}}
+    made = make_generator(settings.model_copy(update=update))
+    if not callable(made):
+        raise ChggenError(f"--generators '{name}': brings its own cells, places no atoms in given")
+    return made

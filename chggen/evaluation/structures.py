@@ -128,6 +128,8 @@ def parse_cif(text: str) -> Crystal | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return Crystal.from_structure(Structure.from_str(text, fmt="cif"))
+            found = Crystal.from_structure(Structure.from_str(text, fmt="cif"))
         except (ValueError, AttributeError, KeyError, IndexError, TypeError):
             return None
+    # pymatgen's cell is read-only, which torch does not like
+    return Crystal.of(found.cell.copy(), found.atomic_numbers, found.frac_coords)

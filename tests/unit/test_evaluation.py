@@ -1,0 +1,423 @@
+"""Known-cell recovery: choice of structures, judgement, statistics, files, mistakes."""
+
+import csv
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from chggen import tables
+from chggen.analysis.rates import wilson
+from chggen.cli import app
+from chggen.config import LatticeConfig, RelaxConfig
+from chggen.crystal import Crystal
+from chggen.errors import ChggenError, Status
+from chggen.evaluation import outcomes as judging
+from chggen.evaluation import run as running
+from chggen.evaluation import statistics as stats
+from chggen.evaluation.outcomes import Outcome, judge
+from chggen.evaluation.output import show, write_json, write_table
+from chggen.evaluation.run import evaluate, strict
+from chggen.evaluation.settings import GENERATORS, Evaluation, parse_generators
+from chggen.evaluation.structures import select
+from chggen.evaluation.tasks import tasks_for
+from chggen.placement import Placed, Task
+from chggen.relaxation import Relaxation
+
+RUNNER = CliRunner()
+PROTOTYPES = {
+    "NaCl": Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    ).get_primitive_structure(),
+    "CsCl": Structure(Lattice.cubic(4.12), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+    "CaF2": Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(5.46), ["Ca", "F"], [[0, 0, 0], [0.25, 0.25, 0.25]]
+    ).get_primitive_structure(),
+}
+#: (name, eV/atom above the hull)
+ROWS = [("NaCl", 0.0), ("CsCl", 0.01), ("CaF2", 0.0), ("NaCl", 0.2), ("CsCl", math.nan)]
+ELEMENTS = {"Na", "Cl", "Cs", "Ca", "F"}
+
+
+def write(path: Path, rows=ROWS, columns=("material_id", "e_above_hull", "cif")) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        for i, (name, above) in enumerate(rows):
+            cif = PROTOTYPES[name].to(fmt="cif") if name in PROTOTYPES else name
+            writer.writerow({"material_id": f"mp-{i}", "e_above_hull": above, "cif": cif})
+    return path
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    return write(tmp_path / "known.csv")
+
+
+def asked(path: Path, **changes) -> Evaluation:
+    given = {"limit": 3, "samples": 2, "min_atoms": 2, "generators": ("diffusion", "random")}
+    relax = RelaxConfig(max_steps=60)
+    return Evaluation(**({"structures": path, "relax": relax} | given | changes))
+
+
+# choice of structures
+
+
+def test_filter_says_what_it_leaves_out(source):
+    chosen = select(asked(source, limit=10), ELEMENTS)
+    assert sorted(k.name for k in chosen.known) == ["mp-0", "mp-1", "mp-2"]
+    assert {k.formula for k in chosen.known} == {"NaCl", "CsCl", "CaF2"}
+    assert chosen.left_out == {"above the hull": 2}
+    small = select(asked(source, limit=10, min_atoms=3), ELEMENTS - {"Cs"})
+    assert [k.name for k in small.known] == ["mp-2"]
+    assert small.left_out == {"above the hull": 2, "number of atoms": 2}
+    unknown = select(asked(source, limit=10), ELEMENTS - {"Ca"})
+    assert unknown.left_out == {"above the hull": 2, "unknown elements": 1}
+
+
+def test_a_file_without_hull_column_is_taken_whole(tmp_path):
+    path = write(tmp_path / "known.csv", [*ROWS, ("no cif", 0.0)], ("cif",))
+    chosen = select(asked(path, limit=10), ELEMENTS)
+    assert len(chosen.known) == 5
+    assert not chosen.hull_column
+    assert chosen.left_out == {"not readable": 1}
+    assert chosen.known[0].name.startswith("row ")
+
+
+def test_choice_follows_the_seed_and_limits_share_structures(tmp_path):
+    path = write(tmp_path / "known.csv", [("NaCl", 0.0), ("CsCl", 0.0), ("CaF2", 0.0)] * 8)
+
+    def rows(**changes):
+        return [k.row for k in select(asked(path, **changes), ELEMENTS).known]
+
+    assert rows(limit=10) == rows(limit=10)
+    assert rows(limit=10)[:4] == rows(limit=4)
+    assert rows(limit=10, seed=2) != rows(limit=10, seed=3)
+    # a filter leaves the order of the others as it is
+    threes = [r for r in rows(limit=24) if r % 3 == 2]
+    assert rows(limit=24, min_atoms=3) == threes
+
+
+# tasks
+
+
+def test_tasks_hold_nothing_of_the_answer_but_cell_and_atoms(source):
+    known = select(asked(source), ELEMENTS).known
+    tasks = tasks_for(known, "true", 2, 7, LatticeConfig())
+    assert len(tasks) == 6
+    assert len({t.seed for t in tasks}) == 6
+    for i, task in enumerate(tasks):
+        truth = known[i // 2].crystal
+        assert np.array_equal(task.crystal.cell, truth.cell)
+        assert np.array_equal(task.crystal.atomic_numbers, truth.atomic_numbers)
+        assert not task.crystal.frac_coords.any()
+        assert task.guest.all()
+    # what a structure is asked for does not depend on the others
+    alone = tasks_for(known[1:2], "true", 2, 7, LatticeConfig())
+    assert [t.seed for t in alone] == [t.seed for t in tasks[2:4]]
+
+
+def test_sampled_cells_have_the_predicted_volume_and_differ(source):
+    known = select(asked(source), ELEMENTS).known
+    tasks = tasks_for(known, "sampled", 3, 7, LatticeConfig())
+    for place in range(3):
+        three = tasks[3 * place : 3 * place + 3]
+        assert len({round(t.crystal.volume, 6) for t in three}) == 1
+        assert len({t.crystal.cell.tobytes() for t in three}) == 3
+        ratio = three[0].crystal.volume / known[place].crystal.volume
+        assert 0.7 < ratio < 1.4
+    again = tasks_for(known[2:], "sampled", 3, 7, LatticeConfig())
+    assert np.array_equal(again[0].crystal.cell, tasks[6].crystal.cell)
+
+
+# judgement
+
+
+def crystal(name: str, shift: float = 0.0) -> Crystal:
+    found = Crystal.from_structure(PROTOTYPES[name])
+    return Crystal.of(found.cell.copy(), found.atomic_numbers, found.frac_coords + shift)
+
+
+def relaxed(name: str, status=Status.OK, energy=-3.0, shift=0.0, **more) -> Relaxation:
+    return Relaxation(crystal(name, shift), status, energy_per_atom=energy, **more)
+
+
+def test_judgement():
+    truth = [relaxed("NaCl"), Relaxation(None, Status.NOT_FINITE, "nan"), relaxed("CsCl")]
+    task = Task(crystal("NaCl"), np.ones(2, bool), 0)
+    made = Placed(crystal("NaCl"), "", 59)
+    tasks = [task] * 6
+    placed = [made, Placed(None, "lost", 3), made, made, made, made]
+    results = [
+        relaxed("NaCl", energy=-2.9, shift=0.3, delta_energy_per_atom=0.5, rmsd=0.2),
+        None,
+        relaxed("NaCl"),
+        relaxed("NaCl"),
+        relaxed("CsCl", status=Status.NOT_CONVERGED, energy=-3.5),
+        relaxed("CsCl", status=Status.EXPLODED, delta_energy_per_atom=9.0),
+    ]
+    found = judge(tasks, placed, results, truth)
+    assert [o.status for o in found] == [
+        Status.OK,
+        Status.SAMPLING_FAILED,
+        Status.PARENT_FAILED,
+        Status.PARENT_FAILED,
+        Status.NOT_CONVERGED,
+        Status.EXPLODED,
+    ]
+    assert [o.matched for o in found] == [True, False, False, False, True, False]
+    assert [o.matched_narrow for o in found] == [o.matched for o in found]
+    assert found[0].energy_above_truth == pytest.approx(0.1)
+    assert found[0].delta_energy == 0.5
+    assert found[0].rmsd == 0.2
+    # what an explosion left behind is no result
+    assert math.isnan(found[5].delta_energy)
+    figures = stats.summary(found, 2)
+    assert figures["n_samples"] == sum(figures["statuses"].values()) == 6
+    assert figures["n_relaxed"] == 2
+    assert figures["match_at_1"] == pytest.approx(2 / 6)
+    assert figures["match_at_k"] == pytest.approx(2 / 3)
+    assert figures["score_calls"] == pytest.approx((5 * 59 + 3) / 6)
+    # four of six failed: the median is a failure
+    assert figures["energy_above_truth"] == math.inf
+    assert figures["energy_above_truth_best"] == pytest.approx(0.1)
+    assert figures["lower_energy"] == pytest.approx(1 / 6)
+    assert figures["delta_energy"] == 0.5
+
+
+def test_a_matcher_that_fails_is_no_match(monkeypatch):
+    class Broken:
+        def fit(self, *_):
+            raise ValueError("singular")
+
+    assert not judging.same(crystal("NaCl"), crystal("CsCl"), judging.WIDE)
+    assert judging.same(crystal("NaCl"), crystal("NaCl", 0.2), judging.NARROW)
+    monkeypatch.setattr(judging, "_matcher", lambda _: Broken())
+    assert not judging.same(crystal("NaCl"), crystal("NaCl"), judging.WIDE)
+
+
+# statistics
+
+
+def invented(hits, distance=2.0) -> list[Outcome]:
+    task = Task(crystal("NaCl"), np.ones(2, bool), 0)
+    cell = 10 * np.eye(3)
+    made = Placed(Crystal.of(cell, [11, 17], [[0, 0, 0], [distance / 10, 0, 0]]), "", 10)
+    return [
+        Outcome(i, k, task, made, relaxed("NaCl"), Status.OK, "", matched=bool(hit))
+        for i, row in enumerate(hits)
+        for k, hit in enumerate(row)
+    ]
+
+
+def test_rates_and_their_intervals():
+    hits = np.zeros((20, 4), bool)
+    hits[:5] = True  # easy
+    hits[5:10, 0] = True
+    figures = stats.summary(invented(hits), 4)
+    assert figures["match_at_1"] == pytest.approx(25 / 80)
+    assert figures["match_at_k"] == 0.5
+    assert (figures["match_at_k_low"], figures["match_at_k_high"]) == wilson(10, 20)
+    # structures, not samples, are what is drawn: wider than 80 independent samples say
+    low, high = figures["match_at_1_low"], figures["match_at_1_high"]
+    assert low < 25 / 80 < high
+    naive = wilson(25, 80)
+    assert high - low > 1.3 * (naive[1] - naive[0])
+    spread = hits.mean(1).std() / math.sqrt(20)
+    assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.1)
+    assert figures["match_at_1_narrow"] == 0
+    assert figures["match_at_1_narrow_high"] == wilson(0, 20)[1] > 0.1
+
+
+def test_intervals_are_always_the_same_and_cover():
+    rng = np.random.default_rng(3)
+    hits = rng.random((60, 3)) < 0.3
+    assert stats.share(hits) == stats.share(hits)
+    covered = 0
+    for _ in range(100):
+        hard = rng.beta(0.5, 1.0, size=40)  # mean 1/3, samples of a structure alike
+        _, low, high = stats.share(rng.random((40, 5)) < hard[:, None])
+        covered += low <= 1 / 3 <= high
+    assert covered >= 88
+
+
+def test_too_close_and_medians():
+    hits = np.ones((4, 2), bool)
+    assert stats.summary(invented(hits, 0.99), 2)["too_close"] == 1
+    assert stats.summary(invented(hits, 1.01), 2)["too_close"] == 0
+    value, low, high = stats.median(np.array([[1.0, math.nan], [3.0, 2.0], [math.nan, math.nan]]))
+    assert (value, low, high) == (2.0, 1.0, 2.5)
+    assert np.isnan(stats.median(np.full((3, 2), math.nan))).all()
+
+
+def test_pairs_know_more_than_two_intervals():
+    """What makes structures hard for both drops out of the difference."""
+    rng = np.random.default_rng(5)
+    hard = rng.random(60) < 0.5
+    second = np.repeat(~hard[:, None], 4, axis=1)
+    first = second.copy()
+    first[np.flatnonzero(hard)[:10], 0] = True
+    found = stats.paired(invented(first), invented(second), 4)
+    assert found["match_at_1"] == pytest.approx(10 / 240)
+    assert 0 < found["match_at_1_low"] < found["match_at_1"] < found["match_at_1_high"] < 0.1
+    alone = stats.summary(invented(first), 4)
+    assert alone["match_at_1_high"] - alone["match_at_1_low"] > 0.2
+    same = stats.paired(invented(first), invented(first), 4)
+    assert same["match_at_k"] == 0
+    assert same["match_at_k_low"] == -wilson(0, 60)[1]
+
+
+# a run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = write(tmp_path_factory.mktemp("evaluation") / "known.csv")
+    return evaluate(asked(path, generators=GENERATORS))
+
+
+def test_end_to_end(run, tmp_path):
+    found = run.result
+    assert found["n_structures"] == 3
+    for figures in (found, found["random"], found["pyxtal"]):
+        assert figures["n_samples"] == 6
+        assert sum(figures["statuses"].values()) == 6
+        assert 0 <= figures["match_at_1_low"] <= figures["match_at_1"] <= figures["match_at_k"]
+        assert figures["generation_cpu_seconds"] > 0
+        assert figures["relaxation_cpu_seconds"] > 0
+    # two or three atoms in their own cell
+    assert found["match_at_k"] > 0.6
+    assert found["score_calls"] > 10
+    assert found["random"]["score_calls"] == 0
+    assert set(found["paired"]) == {"diffusion_minus_random", "diffusion_minus_pyxtal"}
+    assert found["truth"]["n_relaxed"] == found["truth"]["n_as_in_file"] == 3
+    path = tmp_path / "out" / "found.json"
+    write_json(found, path)
+    show(found)
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    back = json.loads(path.read_text(), parse_constant=refuse)
+    assert back == found
+
+
+def test_the_file_says_how_to_do_it_again(run):
+    found = run.result
+    assert len(found["structures"]["digest"]) == 16
+    assert [s["name"] for s in found["structures"]["chosen"]] == [
+        k.name for k in run.selection.known
+    ]
+    assert found["checkpoint"]["hash"]
+    assert found["potential"]["corrections"] == "MP2020"
+    assert found["settings"]["relax"]["max_steps"] == 60
+    assert found["settings"]["generate"]["sampler"] == "fast"
+    assert found["versions"]["torch"]
+    path = Path(found["structures"]["file"])
+    again = evaluate(asked(path, limit=1, generators=("random",))).result
+    assert again["structures"]["chosen"] == found["structures"]["chosen"][:1]
+
+
+def test_every_key_is_documented(run):
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
+    keys = {k.removesuffix("_low").removesuffix("_high") for k in run.result}
+    assert not {k for k in keys if f"`{k}" not in text}
+
+
+def test_table_of_samples(run, tmp_path):
+    path = tmp_path / "samples.parquet"
+    write_table(run, path)
+    rows = tables.read(path, "evaluated")
+    assert len(rows) == 18
+    assert len({r["id"] for r in rows}) == 18
+    for name in GENERATORS:
+        matched = [r["matched"] for r in rows if r["generator"] == name]
+        figures = run.result if name == "diffusion" else run.result[name]
+        assert sum(matched) == figures["n_matched"]
+    good = next(r for r in rows if r["status"] == Status.OK)
+    assert Crystal.from_row(good).is_finite
+    assert good["energy_above_truth"] is not None
+    assert good["potential"] == "chgnet-0.3.0"
+
+
+def test_failures_stay_in_the_denominators(source, monkeypatch, tmp_path):
+    class Bad:
+        """Loses one sample of three, puts atoms of the next on top of each other."""
+
+        name = "random"
+
+        def __call__(self, tasks, progress=None):
+            wrong = [
+                Placed(None, "lost", 1),
+                Placed(tasks[1].crystal, "", 1),
+                Placed(crystal(run_formula(tasks[2])), "", 1),
+            ]
+            return [wrong[i % 3] for i in range(len(tasks))]
+
+    def run_formula(task):
+        return {11: "NaCl", 55: "CsCl", 20: "CaF2"}[int(task.crystal.atomic_numbers.max())]
+
+    monkeypatch.setattr(running, "make", lambda *_: Bad())
+    settings = asked(write(tmp_path / "one.csv", [("CsCl", 0.0)]), samples=3)
+    run = evaluate(replace(settings, generators=("random",)))
+    found = run.result["random"]
+    assert found["statuses"] == {"ok": 1, "sampling_failed": 1, "too_close": 1}
+    assert found["match_at_1"] == pytest.approx(1 / 3)
+    assert found["match_at_k"] == 1
+    assert found["too_close"] == pytest.approx(1 / 3)
+    assert found["energy_above_truth"] is None
+    assert run.result["paired"] == {}
+    assert "match_at_1" not in run.result
+    write_table(run, tmp_path / "samples.parquet")
+    show(run.result)
+
+
+def test_strict_has_no_nan():
+    found = strict({"a": math.nan, "b": [math.inf, np.float64(1.5)], "c": (np.int64(3), "x")})
+    assert json.dumps(found, allow_nan=False) == '{"a": null, "b": [null, 1.5], "c": [3, "x"]}'
+
+
+# mistakes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--structures", "nowhere.csv"], "--structures 'nowhere.csv': no such file"),
+        (["--generators", "diffusion,magic"], "unknown generator 'magic'"),
+        (["--generators", ","], "names none"),
+        (["--max-above-hull", "-1"], "no structure passes the filter (5 above the hull)"),
+        (["--min-atoms", "9", "--max-atoms", "8"], "--min-atoms 9: is more than --max-atoms 8"),
+        (["--cells", "false"], "--cells 'false': known are true, sampled"),
+        (["--sampler", "slow"], "generate.sampler = 'slow'"),
+        (["--checkpoint", "none.safetensors"], "no such checkpoint 'none.safetensors'"),
+    ],
+)
+def test_mistakes_are_one_line(source, options, message):
+    given = {"--structures": str(source)} | dict(zip(options[::2], options[1::2], strict=True))
+    found = RUNNER.invoke(app, ["evaluate", *(x for pair in given.items() for x in pair)])
+    assert isinstance(found.exception, ChggenError)
+    assert message in str(found.exception)
+    assert "\n" not in str(found.exception)
+
+
+def test_files_that_are_no_such_table(tmp_path):
+    empty = tmp_path / "empty.csv"
+    empty.write_text("")
+    binary = tmp_path / "binary.csv.gz"
+    binary.write_bytes(b"\x00\x01\x02")
+    other = write(tmp_path / "other.csv", columns=("material_id",))
+    for path, message in ((empty, "not a readable CSV"), (binary, "not a"), (other, "no column")):
+        with pytest.raises(ChggenError, match=message) as error:
+            select(asked(path), ELEMENTS)
+        assert "\n" not in str(error.value)
+        assert str(path) in str(error.value)
+
+
+def test_generators_in_one_order():
+    assert parse_generators("random, diffusion,random") == ("diffusion", "random")
