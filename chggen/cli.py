@@ -229,6 +229,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0)] = 1,
     json: Annotated[Path | None, typer.Option(help="write all figures here")] = None,
     table: Annotated[Path | None, typer.Option(help="write one row per sample (Parquet)")] = None,
+    against: Annotated[Path | None, typer.Option(help="--json of an earlier run")] = None,
     cells: Annotated[str, typer.Option(help="true (of the file) or sampled")] = "true",
     generators: Annotated[str, typer.Option(help="compared")] = "diffusion,random,pyxtal",
     checkpoint: Annotated[str | None, typer.Option(help="score network")] = None,
@@ -245,6 +246,7 @@ def evaluate(
     """
     from chggen.config import GenerateConfig
     from chggen.evaluation import output
+    from chggen.evaluation.against import compare, read_earlier
     from chggen.evaluation.run import evaluate as run
     from chggen.evaluation.settings import Evaluation, parse_generators
 
@@ -264,7 +266,10 @@ def evaluate(
             GenerateConfig, "generate", config, [*(changes or ()), *extra]
         ),
     )
+    earlier = read_earlier(against) if against else None
     done = run(asked)
+    if against and earlier:
+        done.result["against"] = compare(done.result, earlier, against)
     if json is not None:
         output.write_json(done.result, json)
     if table is not None:

@@ -73,13 +73,23 @@ def show(result: Mapping[str, Any]) -> None:
     table.add_row("statuses", *["\n".join(f"{s} {c}" for s, c in x.items()) for x in statuses])
     console = Console(width=None if os.isatty(1) else 120)
     console.print(table)
-    for pair, values in result["paired"].items():
-        other = pair.removeprefix("diffusion_minus_")
-        for key, words in (("match_at_1", "match@1"), ("match_at_k", f"match@{k}")):
-            console.print(
-                f"diffusion - {other}, {words}: {_interval(values, key, '%', 1)} %, paired",
-                highlight=False,
-            )
+    pairs = {
+        f"diffusion - {pair.removeprefix('diffusion_minus_')}": values
+        for pair, values in result["paired"].items()
+    }
+    against = result.get("against", {})
+    pairs |= {
+        f"{name}, this run - {against['file']} ({against['n_structures']} structures)": against[
+            name
+        ]
+        for name in names
+        if name in against
+    }
+    for words, values in pairs.items():
+        for key, rate in (("match_at_1", "match@1"), ("match_at_k", f"match@{k}")):
+            if key in values:
+                line = f"{words}, {rate}: {_interval(values, key, '%', 1)} %, paired"
+                console.print(line, highlight=False, soft_wrap=True)
 
 
 def _label(words: str, unit: str) -> str:

@@ -19,10 +19,12 @@ from chggen.errors import Status
 from chggen.evaluation.outcomes import CLOSE, RELAXED, Outcome
 
 Floats = NDArray[np.float64]
-Statistic = Callable[[Floats], float]
+Statistic = Callable[[Floats], Floats]
 
 #: Bootstrap draws; the limits then vary by some 1 % of the interval's width.
 DRAWS = 4000
+#: Values drawn at once, which bounds the memory (8 MB).
+_MOST_VALUES = 1_000_000
 #: eV/atom under the known structure from which a sample counts as lower in energy.
 LOWER = 0.01
 
@@ -31,18 +33,23 @@ def bootstrap(values: Floats, statistic: Statistic, draws: int = DRAWS) -> tuple
     """95 % percentile interval of a statistic, structures drawn with replacement.
 
     Args:
-        values: [structures, ...]; a draw keeps all that belongs to a structure.
-        statistic: of such an array; may give ±inf, but not NaN for most draws.
+        values: [structures, samples]; a draw keeps all samples of a structure.
+        statistic: of many such arrays at once, [draws, structures, samples] to [draws];
+            may give ±inf, and NaN for draws that hold no numbers.
         draws: how many.
 
     Returns:
         Limits; NaN where there is nothing to draw. Always the same for the same values.
     """
     n = len(values)
-    if n == 0:
-        return math.nan, math.nan
     rng = np.random.default_rng(0)
-    found = np.array([statistic(values[rng.integers(n, size=n)]) for _ in range(draws)])
+    at_once = max(1, _MOST_VALUES // max(values.size, 1))
+    found = np.concatenate(
+        [
+            statistic(values[rng.integers(n, size=(min(at_once, draws - done), n))])
+            for done in range(0, draws, at_once)
+        ]
+    )
     found = found[~np.isnan(found)]
     if not len(found):
         return math.nan, math.nan
@@ -50,6 +57,19 @@ def bootstrap(values: Floats, statistic: Statistic, draws: int = DRAWS) -> tuple
     low = np.quantile(found, 0.025, method="lower")
     high = np.quantile(found, 0.975, method="higher")
     return float(low), float(high)
+
+
+def _means(values: Floats) -> Floats:
+    return values.mean(axis=(1, 2))
+
+
+def _medians(values: Floats) -> Floats:
+    """Median of the numbers of each draw; NaN where there are none."""
+    ordered = np.sort(values.reshape(len(values), -1), axis=1)  # NaN last
+    count = (~np.isnan(ordered)).sum(1)
+    rows = np.arange(len(ordered))
+    middle = ordered[rows, np.maximum(count - 1, 0) // 2], ordered[rows, count // 2 - (count == 0)]
+    return (middle[0] + middle[1]) / 2
 
 
 def share(hits: NDArray[np.bool_]) -> tuple[float, float, float]:
@@ -62,7 +82,7 @@ def share(hits: NDArray[np.bool_]) -> tuple[float, float, float]:
     rate = float(per_structure.mean())
     if np.ptp(per_structure) == 0 and rate in {0.0, 1.0}:
         return rate, *wilson(round(rate * len(hits)), len(hits))
-    return rate, *bootstrap(per_structure, lambda x: float(x.mean()))
+    return rate, *bootstrap(per_structure[:, None], _means)
 
 
 def once(hits: NDArray[np.bool_]) -> tuple[float, float, float]:
@@ -73,12 +93,7 @@ def once(hits: NDArray[np.bool_]) -> tuple[float, float, float]:
 
 def median(values: Floats) -> tuple[float, float, float]:
     """Median of the numbers in [N, K] (NaN: left out), with its interval."""
-    return _median(values), *bootstrap(values, _median)
-
-
-def _median(values: Floats) -> float:
-    numbers = values[~np.isnan(values)]
-    return float(np.median(numbers)) if len(numbers) else math.nan
+    return float(_medians(values[None])[0]), *bootstrap(values, _medians)
 
 
 def difference(first: Floats, second: Floats) -> tuple[float, float, float]:
@@ -92,7 +107,7 @@ def difference(first: Floats, second: Floats) -> tuple[float, float, float]:
     if np.ptp(gain) == 0:
         reach = wilson(0, len(gain))[1]
         return mean, max(-1.0, mean - reach), min(1.0, mean + reach)
-    return mean, *bootstrap(gain, lambda x: float(x.mean()))
+    return mean, *bootstrap(gain[:, None], _means)
 
 
 def grid(outcomes: Sequence[Outcome], samples: int, name: str) -> Floats:
@@ -130,6 +145,9 @@ def summary(outcomes: Sequence[Outcome], samples: int) -> dict[str, Any]:
         "n_relaxed": sum(statuses[s] for s in RELAXED),
         "n_rmsd": int(np.isfinite(rmsd).sum()),
         "n_matched": int(wide.sum()),
+        # in the order of the structures: what later runs are compared with
+        "matches": wide.sum(1).tolist(),
+        "matches_narrow": narrow.sum(1).tolist(),
         "statuses": {s.value: statuses[s] for s in Status if statuses[s]},
         "score_calls": sum(o.placed.score_calls for o in outcomes) / len(outcomes),
         "relaxation_steps": sum(o.relaxed.steps if o.relaxed else 0 for o in outcomes)
@@ -139,13 +157,30 @@ def summary(outcomes: Sequence[Outcome], samples: int) -> dict[str, Any]:
 
 def paired(first: Sequence[Outcome], second: Sequence[Outcome], samples: int) -> dict[str, Any]:
     """Match rates of one generator minus those of another, structure by structure."""
+    rates = {}
+    for key in ("matched", "matched_narrow"):
+        counts = [grid(outcomes, samples, key).sum(1) for outcomes in (first, second)]
+        rates[key] = (counts[0], counts[1])
+    return differences(rates["matched"], rates["matched_narrow"], (samples, samples))
+
+
+def differences(
+    wide: tuple[Floats, Floats], narrow: tuple[Floats, Floats], samples: tuple[int, int]
+) -> dict[str, Any]:
+    """Differences of match rates, first minus second, from matches per structure.
+
+    Args:
+        wide: matches [N] of the first and of the second.
+        narrow: the same with the narrow tolerances.
+        samples: K of the first and of the second; match@K needs the same.
+    """
     found: dict[str, Any] = {}
-    for suffix, name in (("", "matched"), ("_narrow", "matched_narrow")):
-        a, b = grid(first, samples, name), grid(second, samples, name)
-        figures = {
-            f"match_at_1{suffix}": difference(a.mean(1), b.mean(1)),
-            f"match_at_k{suffix}": difference(a.max(1), b.max(1)),
-        }
+    for suffix, (first, second) in (("", wide), ("_narrow", narrow)):
+        figures = {f"match_at_1{suffix}": difference(first / samples[0], second / samples[1])}
+        if samples[0] == samples[1]:
+            figures[f"match_at_k{suffix}"] = difference(
+                (first > 0).astype(np.float64), (second > 0).astype(np.float64)
+            )
         for key, (value, low, high) in figures.items():
             found |= {key: value, f"{key}_low": low, f"{key}_high": high}
     return found

@@ -20,6 +20,7 @@ from chggen.errors import ChggenError, Status
 from chggen.evaluation import outcomes as judging
 from chggen.evaluation import run as running
 from chggen.evaluation import statistics as stats
+from chggen.evaluation.against import compare, read_earlier
 from chggen.evaluation.outcomes import Outcome, judge
 from chggen.evaluation.output import show, write_json, write_table
 from chggen.evaluation.run import evaluate, strict
@@ -253,6 +254,8 @@ def test_too_close_and_medians():
     value, low, high = stats.median(np.array([[1.0, math.nan], [3.0, 2.0], [math.nan, math.nan]]))
     assert (value, low, high) == (2.0, 1.0, 2.5)
     assert np.isnan(stats.median(np.full((3, 2), math.nan))).all()
+    assert stats.median(np.array([[math.inf, 1.0, 2.0, math.inf]]))[0] == math.inf
+    assert stats.median(np.array([[math.inf, 1.0, 2.0, 3.0]]))[0] == 2.5
 
 
 def test_pairs_know_more_than_two_intervals():
@@ -327,6 +330,33 @@ def test_every_key_is_documented(run):
     text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
     keys = {k.removesuffix("_low").removesuffix("_high") for k in run.result}
     assert not {k for k in keys if f"`{k}" not in text}
+
+
+def test_against_an_earlier_run(run, tmp_path):
+    path = tmp_path / "earlier.json"
+    write_json(run.result, path)
+    earlier = read_earlier(path)
+    found = compare(run.result, earlier, path)
+    assert found["n_structures"] == 3
+    assert found["diffusion"]["match_at_1"] == found["pyxtal"]["match_at_k"] == 0
+    # the earlier run has less: its last structures, fewer samples of them, one match
+    less = dict(earlier, samples_per_structure=1, matches=[0, 1], matches_narrow=[0, 0])
+    less["structures"] = dict(earlier["structures"], chosen=earlier["structures"]["chosen"][1:])
+    del less["random"]
+    found = compare(run.result, less, path)
+    gain = np.array(run.result["matches"][1:]) / 2 - [0, 1]
+    assert found["n_structures"] == 2
+    assert found["diffusion"]["match_at_1"] == pytest.approx(gain.mean())
+    assert "match_at_k" not in found["diffusion"]
+    assert "random" not in found
+    show(run.result | {"against": found})
+    less["structures"]["digest"] = "other"
+    with pytest.raises(ChggenError, match="other structures"):
+        compare(run.result, less, path)
+    for text in ("{", "[]", "{}"):
+        path.write_text(text)
+        with pytest.raises(ChggenError, match="--against"):
+            read_earlier(path)
 
 
 def test_table_of_samples(run, tmp_path):

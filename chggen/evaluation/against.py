@@ -1,0 +1,56 @@
+"""A run against an earlier one: another checkpoint, other settings, the same structures."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chggen.errors import ChggenError
+from chggen.evaluation.settings import GENERATORS
+from chggen.evaluation.statistics import differences
+
+
+def read_earlier(path: Path) -> dict[str, Any]:
+    """Result of an earlier run, as ``--json`` wrote it."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        line = (str(error).splitlines() or [""])[0]
+        raise ChggenError(f"--against '{path}': not readable ({line})") from error
+    if not isinstance(found, dict) or "structures" not in found or "settings" not in found:
+        raise ChggenError(f"--against '{path}': is no result of 'chggen evaluate'")
+    return found
+
+
+def compare(now: Mapping[str, Any], then: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Differences of the match rates, now minus then, by generator that both have.
+
+    Structures are paired by their rows, so that runs with other limits can be compared
+    by what they share.
+
+    Raises:
+        ChggenError: the runs share no structure of the same file.
+    """
+    rows = [[s["row"] for s in result["structures"]["chosen"]] for result in (now, then)]
+    shared = sorted(set(rows[0]) & set(rows[1]))
+    if now["structures"]["digest"] != then["structures"]["digest"] or not shared:
+        raise ChggenError(f"--against '{path}': is about other structures")
+    places = [np.array([mine.index(row) for row in shared]) for mine in rows]
+    samples = (now["samples_per_structure"], then["samples_per_structure"])
+    found: dict[str, Any] = {
+        "file": str(path),
+        "checkpoint": then["checkpoint"],
+        "n_structures": len(shared),
+    }
+    for name in GENERATORS:
+        figures = [x if name == "diffusion" else x.get(name, {}) for x in (now, then)]
+        if not all("matches" in f for f in figures):
+            continue
+        pairs = [
+            tuple(np.array(f[key])[p] for f, p in zip(figures, places, strict=True))
+            for key in ("matches", "matches_narrow")
+        ]
+        found[name] = differences(pairs[0], pairs[1], samples)
+    return found
