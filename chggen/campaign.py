@@ -13,9 +13,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from chggen import checkpoints, configfile
+from chggen import checkpoints, configfile, structurefiles
 from chggen import composition as comp
-from chggen.config import Config
+from chggen.config import GENERATORS, Config, generator_plugins
 from chggen.contracts import POTENTIALS, require_same
 from chggen.errors import CheckpointError, ConfigError, ContractError
 from chggen.provenance import code_digest, file_digest
@@ -24,6 +24,9 @@ from chggen.references import contract_of, coverage_problem
 #: The stages of one shard, and of one system, in order.
 SHARD_STAGES = ("generate", "relax", "refine", "inpaint", "rerelax")
 SYSTEM_STAGES = ("screen", "submit", "report")
+
+#: Generators that fill cells which the campaign draws, each shard for itself.
+CELL_FILLERS = ("diffusion", "random", "pyxtal")
 
 #: Heaviest element that CHGNet knows (its embedding has 94 rows).
 _HEAVIEST = 94
@@ -123,6 +126,10 @@ class Campaign:
                 "lattices": chosen.lattices_per_seed,
                 "volume_per_atom": chosen.volume_per_atom,
             }
+            if self.config.generate.generator not in CELL_FILLERS:
+                # structures of a file are dealt out to all seeds
+                settings["cells"]["lattice_seeds"] = chosen.lattice_seeds
+            settings |= self._generator_facts
         if stage == "refine":
             settings["guests"] = chosen.guests
         if stage == "screen":
@@ -133,13 +140,28 @@ class Campaign:
             settings["config"] = self.config.model_dump(mode="json")
         return settings
 
+    @cached_property
+    def _generator_facts(self) -> dict[str, str]:
+        """What a generator depends on outside the config and the package."""
+        generate = self.config.generate
+        if generate.path is not None:
+            return {"structures_digest": structurefiles.structures_digest(generate.path)}
+        point = (
+            None if generate.generator in GENERATORS else generator_plugins()[generate.generator]
+        )
+        if point is None or point.dist is None:
+            return {}
+        return {"plugin": f"{point.value} of {point.dist.name} {point.dist.version}"}
+
     def training(self) -> dict[str, Any]:
         """What rule ``train`` depends on."""
         return {"settings": self.config.train.model_dump(mode="json")}
 
-    def checkpoint(self, stage: str) -> str:
-        """Path of the score network that ``generate`` or ``inpaint`` uses."""
-        return str(checkpoints.resolve(getattr(self.config, stage).checkpoint))
+    def checkpoint(self, stage: str) -> list[str]:
+        """Path of the score network that ``generate`` or ``inpaint`` uses, if it does."""
+        if stage == "generate" and self.config.generate.generator != "diffusion":
+            return []
+        return [str(checkpoints.resolve(getattr(self.config, stage).checkpoint))]
 
     def check(self) -> None:
         """Everything that can be known to fail, said before any job starts."""
@@ -163,14 +185,23 @@ class Campaign:
             except ContractError as error:
                 raise ConfigError(f"{where}.reference: {error}") from error
             unseen = sorted(elements - checkpoints.volume_elements())
-            if system.volume_per_atom == "auto" and unseen:
+            draws = self.config.generate.draws_cells
+            if draws and system.volume_per_atom == "auto" and unseen:
                 raise ConfigError(
                     f"{where}.volume_per_atom = 'auto': the regression has not seen {unseen[0]}"
                 )
             self._check_checkpoints(elements)
+        path = self.config.generate.path
+        if path is not None:
+            try:
+                structurefiles.check(path)
+            except ConfigError as error:
+                raise ConfigError(f"config: generate.path = '{path}': {error}") from error
 
     def _check_checkpoints(self, elements: set[str]) -> None:
         for stage in ("generate", "inpaint"):
+            if not self.checkpoint(stage):
+                continue
             checkpoint = getattr(self.config, stage).checkpoint
             where = f"config: {stage}.checkpoint = '{checkpoint}'"
             try:

@@ -8,95 +8,26 @@ A bad value ends as one :class:`~chggen.errors.ConfigError` line that names key 
 value, before any job starts.
 """
 
-import contextlib
-from collections.abc import Iterator
+# ruff: noqa: RUF012 - pydantic copies a default, mutable or not, for every model
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from chggen import composition as comp
 from chggen.errors import CompositionError
+from chggen.specs import CompositionSpec, Count, Positive, Strict, as_list, as_value_error
 
-Count = Annotated[int, Field(gt=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bravais = Literal[
     "cubic", "tetragonal", "orthorhombic", "hexagonal", "rhombohedral", "monoclinic", "triclinic"
 ]
 BRAVAIS_TYPES: tuple[Bravais, ...] = Bravais.__args__  # type: ignore[attr-defined]
 PRETRAINED = "pretrained"
-
-
-class Strict(BaseModel):
-    """Base: unknown keys are errors, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class LineSpec(Strict):
-    """Compositions on the line between two end members."""
-
-    line: tuple[str, str]
-    """The two end members, e.g. ``[ZnS, P2S5]``."""
-    max_atoms: Count = 20
-    """Most atoms in a reduced formula."""
-
-    def expand(self) -> list[str]:
-        """All reduced compositions of the line."""
-        return comp.line(self.line, self.max_atoms)
-
-
-class RangeSpec(Strict):
-    """Compositions of a pattern with variables."""
-
-    range: str
-    """Elements with variables, e.g. ``Li_x Si_y``."""
-    where: str = ""
-    """Comparisons between variables, joined by ``and``: ``x > y``."""
-    max_atoms: Count = 20
-    """Most atoms in a reduced formula."""
-
-    def expand(self) -> list[str]:
-        """All reduced compositions of the pattern."""
-        return comp.element_range(self.range, self.where, self.max_atoms)
-
-
-@contextlib.contextmanager
-def _as_value_error(prefix: str = "") -> Iterator[None]:
-    """Let pydantic collect a bad formula with the key it stands under."""
-    try:
-        yield
-    except CompositionError as error:
-        raise ValueError(f"{prefix}{error}") from error
-
-
-def _kind(value: Any) -> str:  # noqa: ANN401
-    """Which form of composition was meant, so that errors speak of that one."""
-    if isinstance(value, str):
-        return "formula"
-    given = value if isinstance(value, dict) else getattr(value, "model_fields_set", {})
-    return "range" if "range" in given else "line"
-
-
-CompositionSpec = Annotated[
-    Annotated[str, Tag("formula")]
-    | Annotated[LineSpec, Tag("line")]
-    | Annotated[RangeSpec, Tag("range")],
-    Discriminator(_kind),
-]
-
-
-def _as_list(value: Any) -> Any:  # noqa: ANN401
-    return value if isinstance(value, list | tuple) else [value]
+BuiltinGenerator = Literal["diffusion", "random", "pyxtal", "file"]
+GENERATORS: tuple[str, ...] = BuiltinGenerator.__args__  # type: ignore[attr-defined]
+#: Entry points through which installed packages offer further generators.
+GENERATOR_GROUP = "chggen.generators"
 
 
 class ReferenceConfig(Strict):
@@ -127,10 +58,10 @@ def _reference(value: Any) -> Any:  # noqa: ANN401
 class SystemConfig(Strict):
     """One chemical system."""
 
-    compositions: Annotated[list[CompositionSpec], BeforeValidator(_as_list), Field(min_length=1)]
+    compositions: Annotated[list[CompositionSpec], BeforeValidator(as_list), Field(min_length=1)]
     """Formulas, lines (``{line: [ZnS, P2S5], max_atoms: 20}``) or element ranges
     (``{range: Li_x Si_y, where: x > y, max_atoms: 25}``)."""
-    formula_units: Annotated[list[Count], BeforeValidator(_as_list), Field(min_length=1)] = [1]
+    formula_units: Annotated[list[Count], BeforeValidator(as_list), Field(min_length=1)] = [1]
     """Formula units per cell; the lattices of a seed are shared out between them."""
     guests: Literal["auto"] | list[str] = "auto"
     """Elements taken out and put back by inpainting; ``auto``: the element with the
@@ -147,8 +78,8 @@ class SystemConfig(Strict):
     @field_validator("compositions", mode="before")
     @classmethod
     def _formulas(cls, value: Any) -> Any:  # noqa: ANN401
-        for item in _as_list(value):
-            with _as_value_error():
+        for item in as_list(value):
+            with as_value_error():
                 if isinstance(item, str):
                     comp.parse_formula(item)
                 elif not isinstance(item, dict | BaseModel):
@@ -157,7 +88,7 @@ class SystemConfig(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        with _as_value_error("compositions: "):
+        with as_value_error("compositions: "):
             formulas = self.formulas()
         if not formulas:
             raise ValueError("compositions: none is left within max_atoms")
@@ -191,6 +122,15 @@ class SystemConfig(Strict):
         return {symbol for f in self.formulas() for symbol in comp.parse_formula(f)}
 
 
+def generator_plugins() -> dict[str, metadata.EntryPoint]:
+    """Generators that installed packages offer, by name; nothing is imported."""
+    return {point.name: point for point in metadata.entry_points(group=GENERATOR_GROUP)}
+
+
+def _known_generators() -> list[str]:
+    return [*GENERATORS, *sorted(set(generator_plugins()) - set(GENERATORS))]
+
+
 class LatticeConfig(Strict):
     """How cells are drawn."""
 
@@ -213,8 +153,14 @@ class LatticeConfig(Strict):
 class GenerateConfig(Strict):
     """Unconditional generation."""
 
-    generator: Literal["diffusion"] = "diffusion"
-    """What places the atoms."""
+    generator: BuiltinGenerator | str = "diffusion"
+    """What makes the structures: ``diffusion`` (score network), ``random`` (sensible
+    distances), ``pyxtal`` (random symmetric crystals), ``file`` (your own structures), or
+    the name of an installed plug-in (docs/generators.md)."""
+    path: Path | None = None
+    """For ``file``: a folder of CIFs, an extxyz file, or a Parquet or CSV table."""
+    options: dict[str, Any] = {}
+    """For plug-ins: whatever they ask for."""
     checkpoint: str = PRETRAINED
     """Score network: ``pretrained`` or the path of a .safetensors file."""
     sampler: Literal["fast", "paper"] = "fast"
@@ -224,6 +170,26 @@ class GenerateConfig(Strict):
     """How cells are drawn."""
     batch_atoms: Count = 1200
     """Most atoms sampled at once."""
+
+    @field_validator("generator")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in GENERATORS and name not in generator_plugins():
+            raise ValueError(f"unknown generator (known: {', '.join(_known_generators())})")
+        return name
+
+    @model_validator(mode="after")
+    def _fits_generator(self) -> Self:
+        if (self.generator == "file") != (self.path is not None):
+            raise ValueError("'path' goes with generator 'file', and only with it")
+        if self.options and self.generator in GENERATORS:
+            raise ValueError(f"options: generator '{self.generator}' has none, plug-ins may")
+        return self
+
+    @property
+    def draws_cells(self) -> bool:
+        """False if the structures surely come with cells of their own."""
+        return self.generator != "file"
 
 
 class RelaxConfig(Strict):

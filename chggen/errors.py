@@ -41,7 +41,7 @@ class Status(StrEnum):
     OK = "ok"
     #: the row it descends from failed, so nothing was attempted
     PARENT_FAILED = "parent_failed"
-    #: the sampler returned no finite positions
+    #: the generator or sampler gave no structure
     SAMPLING_FAILED = "sampling_failed"
     #: atoms closer than the limit of the stage
     TOO_CLOSE = "too_close"
@@ -67,7 +67,7 @@ class Status(StrEnum):
 STATUS_TEXT: dict[Status, str] = {
     Status.OK: "done",
     Status.PARENT_FAILED: "not attempted: the structure it comes from had failed",
-    Status.SAMPLING_FAILED: "the sampler gave no finite positions",
+    Status.SAMPLING_FAILED: "the generator gave no structure",
     Status.TOO_CLOSE: "two atoms closer than the limit",
     Status.ISOLATED_ATOM: "an atom has no neighbour within the cutoff",
     Status.EXPLODED: "volume or energy ran away during relaxation",

@@ -4,7 +4,7 @@ A generator is called with tasks and returns as many results, in order. What bec
 one task does not depend on the others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -76,6 +76,10 @@ class Generator(Protocol):
     @property
     def name(self) -> str:
         """Key of the generator in the config."""
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """Digests of the files it rests on, for the header of the table."""
 
     def __call__(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Placed]:
         """Give one result per task, in order."""

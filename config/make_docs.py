@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from chggen import config
+from chggen import config, specs
 
 HERE = Path(__file__).parent
 INTRO = """\
@@ -97,9 +97,9 @@ def _type(annotation: Any) -> str:  # noqa: ANN401
         return f"[{', '.join(_type(a) for a in arguments)}]"
     if origin is dict:
         return "mapping"
-    if annotation is config.LineSpec:
+    if annotation is specs.LineSpec:
         return "line"
-    if annotation is config.RangeSpec:
+    if annotation is specs.RangeSpec:
         return "range"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "mapping"

@@ -1,5 +1,6 @@
 rule generate:
     input:
+        # empty unless the generator is diffusion
         checkpoint=CAMPAIGN.checkpoint("generate"),
     output:
         table=f"{SHARD}/generated.parquet",

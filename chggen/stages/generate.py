@@ -1,6 +1,7 @@
 """``generate``: composition and lattice seed to raw structures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,21 @@ from chggen import provenance, tables
 from chggen.campaign import Shard, row_seeds, seed_sequence
 from chggen.config import GenerateConfig
 from chggen.crystal import Crystal, row_id
-from chggen.diffusion.checkpoint import load_network
-from chggen.diffusion.generation import sample
-from chggen.diffusion.sampler import make_sampler
 from chggen.errors import Status
-from chggen.lattice import Lattice, sample_lattices
-from chggen.placement import Placed, Task
+from chggen.generators import make_generator
+from chggen.generators.source import Order, Source
+from chggen.lattice import sample_lattices
+from chggen.placement import Generator, Placed, Task
 from chggen.volume import predict_volume_per_atom
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One structure with what the table says of its cell."""
+
+    placed: Placed
+    formula_units: int | None
+    bravais_type: str | None = None
 
 
 def generate(
@@ -35,81 +44,123 @@ def generate(
         output: table to write.
         shard: system, composition, lattice seed.
         cells: ``formula_units`` (list), ``lattices`` (count), ``volume_per_atom``
-            (Å³ or ``auto``).
+            (Å³ or ``auto``), ``lattice_seeds`` (shards of the composition; 1 if not given,
+            only generators with cells of their own ask).
         settings: section ``generate`` of the config.
         campaign_seed: seed of the campaign.
         progress: called with (structures done, structures in all).
     """
-    count = int(cells["lattices"])
-    units = [cells["formula_units"][i % len(cells["formula_units"])] for i in range(count)]
-    volume = cells["volume_per_atom"]
-    if volume == "auto":
-        volume = predict_volume_per_atom(shard.composition).volume_per_atom
-    numbers = [np.array(comp.atomic_numbers(shard.composition, u)) for u in units]
+    generator = make_generator(settings)
     place = (shard.composition, shard.seed)
-    lattices = sample_lattices(
-        count,
-        np.array([volume * len(z) for z in numbers]),
-        settings.lattice,
-        seed_sequence(campaign_seed, *place, "lattice"),
-    )
-    seeds = row_seeds(seed_sequence(campaign_seed, *place, "generate"), count)
-    tasks = [
-        Task(Crystal.of(lattice.cell, z, np.zeros((len(z), 3))), np.ones(len(z), bool), seed)
-        for lattice, z, seed in zip(lattices, numbers, seeds, strict=True)
-    ]
-    network, card = load_network(settings.checkpoint)
-    sampled = sample(tasks, network, make_sampler(settings.sampler), settings.batch_atoms, progress)
+    sequence = seed_sequence(campaign_seed, *place, "generate")
+    seeds = row_seeds(sequence, int(cells["lattices"]))
+    if isinstance(generator, Source):
+        order = Order(*place, int(cells.get("lattice_seeds", 1)), seeds)
+        made, facts = _brought(generator, order, progress)
+    else:
+        lattice_seed = seed_sequence(campaign_seed, *place, "lattice")
+        made, facts = _filled(
+            generator, shard.composition, cells, settings, lattice_seed, seeds, progress
+        )
+    common = _common(shard, settings, generator.inputs.get("checkpoint"))
     rows = [
-        _row(shard, index, task.seed, result, lattice, units[index], settings, card["hash"])
-        for index, (task, result, lattice) in enumerate(zip(tasks, sampled, lattices, strict=True))
+        _row(common | {"index": index, "random_seed": seed}, result)
+        for index, (seed, result) in enumerate(zip(seeds, made, strict=False))
     ]
-    inputs = {"checkpoint": card["hash"]}
     header = provenance.header(
         "generate",
         settings.model_dump(mode="json"),
-        inputs,
+        generator.inputs,
         cells=dict(cells),
         campaign_seed=campaign_seed,
-        volume_per_atom=volume,
+        **facts,
     )
     tables.write(output, "generated", rows, header)
 
 
-def _row(
-    shard: Shard,
-    index: int,
-    seed: int,
-    result: Placed,
-    lattice: Lattice,
-    units: int,
+def _filled(
+    generator: Generator,
+    composition: str,
+    cells: Mapping[str, Any],
     settings: GenerateConfig,
-    checkpoint: str,
-) -> tables.Row:
-    row: tables.Row = {
+    lattice_seed: np.random.SeedSequence,
+    seeds: Sequence[int],
+    progress: bars.Progress,
+) -> tuple[list[_Made], dict[str, Any]]:
+    """Cells of the campaign, filled by a generator."""
+    count = len(seeds)
+    units = [cells["formula_units"][i % len(cells["formula_units"])] for i in range(count)]
+    volume = cells["volume_per_atom"]
+    if volume == "auto":
+        volume = predict_volume_per_atom(composition).volume_per_atom
+    numbers = [np.array(comp.atomic_numbers(composition, u)) for u in units]
+    volumes = np.array([volume * len(z) for z in numbers])
+    lattices = sample_lattices(count, volumes, settings.lattice, lattice_seed)
+    tasks = [
+        Task(Crystal.of(lattice.cell, z, np.zeros((len(z), 3))), np.ones(len(z), bool), seed)
+        for lattice, z, seed in zip(lattices, numbers, seeds, strict=True)
+    ]
+    made = [
+        _Made(placed, n, lattice.bravais_type)
+        for placed, n, lattice in zip(generator(tasks, progress), units, lattices, strict=True)
+    ]
+    return made, {"volume_per_atom": volume}
+
+
+def _brought(
+    source: Source, order: Order, progress: bars.Progress
+) -> tuple[list[_Made], dict[str, Any]]:
+    """Structures with cells of their own, of the composition that was asked for."""
+    made, origins = [], []
+    for brought in source.structures(order, progress):
+        placed, units = brought.placed, None
+        if placed.crystal is not None:
+            symbols = [comp.SYMBOLS[z] for z in placed.crystal.atomic_numbers]
+            counts = {symbol: symbols.count(symbol) for symbol in symbols}
+            units = comp.formula_units(counts, order.composition)
+            if units is None:
+                reason = f"is {comp.canonical(counts)}, not {order.composition}"
+                placed = Placed(None, reason, placed.score_calls)
+        made.append(_Made(placed, units))
+        origins.append(brought.origin)
+    facts: dict[str, Any] = {"origins": origins}
+    unreadable = list(getattr(source, "unreadable", ()))
+    if unreadable:
+        facts["unreadable"] = unreadable
+    return made, facts
+
+
+def _common(shard: Shard, settings: GenerateConfig, checkpoint: str | None) -> tables.Row:
+    """Columns that all rows of a shard share."""
+    return {
         "parent_id": None,
         "system": shard.system,
         "composition": shard.composition,
         "route": "unconditional",
         "seed": shard.seed,
-        "index": index,
         "draw": 0,
-        "random_seed": seed,
         "generator": settings.generator,
-        "sampler": settings.sampler,
+        "sampler": settings.sampler if settings.generator == "diffusion" else None,
         "checkpoint": checkpoint,
-        "score_calls": result.score_calls,
-        "bravais_type": lattice.bravais_type,
-        "formula_units": units,
-        **sampled_columns(result),
+    }
+
+
+def _row(common: tables.Row, made: _Made) -> tables.Row:
+    crystal = made.placed.crystal
+    row: tables.Row = common | {
+        "score_calls": made.placed.score_calls if common["checkpoint"] else None,
+        "bravais_type": made.bravais_type,
+        "formula_units": made.formula_units,
+        **sampled_columns(made.placed),
     }
     place = [row[k] for k in ("system", "composition", "seed", "index", "random_seed")]
-    content = [result.crystal.cell, result.crystal.frac_coords] if result.crystal else []
-    return row | {"id": row_id("generated", *place, checkpoint, settings.sampler, *content)}
+    how = [row["checkpoint"], row["sampler"]] if row["checkpoint"] else [row["generator"]]
+    content = [crystal.cell, crystal.frac_coords] if crystal else []
+    return row | {"id": row_id("generated", *place, *how, *content)}
 
 
 def sampled_columns(result: Placed) -> tables.Row:
-    """Status, structure and distances of what a sampler gave."""
+    """Status, structure and distances of what a generator gave."""
     if result.crystal is None:
         return {"status": Status.SAMPLING_FAILED, "reason": result.reason, "n_atoms": 0}
     return {

@@ -1,0 +1,54 @@
+"""Generators: what turns a composition, cells and a seed into a table ``generated``.
+
+Two kinds, both plug-ins (docs/generators.md): a :class:`~chggen.placement.Generator`
+places atoms in cells that the campaign draws; a :class:`~chggen.generators.source.Source`
+brings structures with cells of their own. Each is imported only when it is asked for.
+"""
+
+from typing import Any
+
+from chggen.config import GenerateConfig, generator_plugins
+from chggen.errors import ConfigError
+from chggen.generators.source import Source
+from chggen.placement import Generator
+
+
+def make_generator(settings: GenerateConfig) -> Generator | Source:
+    """Make the generator that section ``generate`` names.
+
+    Raises:
+        ChggenError: its checkpoint, file or plug-in cannot be used.
+    """
+    match settings.generator:
+        case "diffusion":
+            from chggen.generators.diffusion import DiffusionGenerator
+
+            return DiffusionGenerator(settings)
+        case "random":
+            from chggen.generators.random import RandomGenerator
+
+            return RandomGenerator()
+        case "pyxtal":
+            from chggen.generators.pyxtal_starts import PyxtalGenerator
+
+            return PyxtalGenerator()
+        case "file":
+            from chggen.generators.file import FileSource
+
+            if settings.path is None:
+                raise ConfigError("config: generate.path is missing")
+            return FileSource(settings.path)
+    return _plugin(settings)
+
+
+def _plugin(settings: GenerateConfig) -> Generator | Source:
+    where = f"config: generate.generator = '{settings.generator}'"
+    point = generator_plugins().get(settings.generator)
+    if point is None:
+        raise ConfigError(f"{where}: no installed package offers it")
+    try:
+        make: Any = point.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{where}: plug-in '{point.value}' cannot be loaded: {error}") from error
+    made: Generator | Source = make(settings)
+    return made

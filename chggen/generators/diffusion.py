@@ -1,0 +1,29 @@
+"""Generator ``diffusion``: reverse diffusion with a score network."""
+
+from collections.abc import Sequence
+
+from chggen.config import GenerateConfig
+from chggen.diffusion.checkpoint import load_network
+from chggen.diffusion.generation import sample
+from chggen.diffusion.sampler import make_sampler
+from chggen.placement import Placed, Progress, Task
+
+
+class DiffusionGenerator:
+    """Places atoms with the network and sampler of section ``generate``.
+
+    Attributes:
+        inputs: hash of the network's weights under ``checkpoint``.
+    """
+
+    name = "diffusion"
+
+    def __init__(self, settings: GenerateConfig) -> None:
+        self._network, card = load_network(settings.checkpoint)
+        self._sampler = make_sampler(settings.sampler)
+        self._batch_atoms = settings.batch_atoms
+        self.inputs = {"checkpoint": str(card["hash"])}
+
+    def __call__(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Placed]:
+        """Sample every task, in order."""
+        return sample(tasks, self._network, self._sampler, self._batch_atoms, progress)
