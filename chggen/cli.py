@@ -247,6 +247,7 @@ def evaluate(
     from chggen.config import GenerateConfig
     from chggen.evaluation import output
     from chggen.evaluation.against import compare, read_earlier
+    from chggen.evaluation.run import Run
     from chggen.evaluation.run import evaluate as run
     from chggen.evaluation.settings import Evaluation, parse_generators
 
@@ -266,14 +267,18 @@ def evaluate(
             GenerateConfig, "generate", config, [*(changes or ()), *extra]
         ),
     )
-    earlier = read_earlier(against) if against else None
-    done = run(asked)
-    if against and earlier:
-        done.result["against"] = compare(done.result, earlier, against)
-    if json is not None:
-        output.write_json(done.result, json)
-    if table is not None:
-        output.write_table(done, table)
+    earlier = read_earlier(against, structures) if against else None
+
+    def write(done: Run) -> None:
+        if against and earlier:
+            done.result["against"] = compare(done.result, earlier, against)
+        if json is not None:
+            output.write_json(done.result, json)
+        if table is not None:
+            output.write_table(done, table)
+
+    done = run(asked, after=write)
+    write(done)
     output.show(done.result)
 
 

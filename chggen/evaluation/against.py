@@ -10,17 +10,20 @@ import numpy as np
 from chggen.errors import ChggenError
 from chggen.evaluation.settings import GENERATORS
 from chggen.evaluation.statistics import differences
+from chggen.provenance import file_digest
 
 
-def read_earlier(path: Path) -> dict[str, Any]:
-    """Result of an earlier run, as ``--json`` wrote it."""
+def read_earlier(path: Path, structures: Path) -> dict[str, Any]:
+    """Result of an earlier run, as ``--json`` wrote it, about the same file."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         line = (str(error).splitlines() or [""])[0]
         raise ChggenError(f"--against '{path}': not readable ({line})") from error
-    if not isinstance(found, dict) or "structures" not in found or "settings" not in found:
-        raise ChggenError(f"--against '{path}': is no result of 'chggen evaluate'")
+    if not isinstance(found, dict) or not {"matches", "structures"} <= found.keys():
+        raise ChggenError(f"--against '{path}': is no result of 'chggen evaluate' with diffusion")
+    if structures.is_file() and found["structures"]["digest"] != file_digest(structures):
+        raise ChggenError(f"--against '{path}': is not about '{structures}'")
     return found
 
 
@@ -28,15 +31,10 @@ def compare(now: Mapping[str, Any], then: Mapping[str, Any], path: Path) -> dict
     """Differences of the match rates, now minus then, by generator that both have.
 
     Structures are paired by their rows, so that runs with other limits can be compared
-    by what they share.
-
-    Raises:
-        ChggenError: the runs share no structure of the same file.
+    by what they share; where that is nothing (another seed), no generator is compared.
     """
     rows = [[s["row"] for s in result["structures"]["chosen"]] for result in (now, then)]
     shared = sorted(set(rows[0]) & set(rows[1]))
-    if now["structures"]["digest"] != then["structures"]["digest"] or not shared:
-        raise ChggenError(f"--against '{path}': is about other structures")
     places = [np.array([mine.index(row) for row in shared]) for mine in rows]
     samples = (now["samples_per_structure"], then["samples_per_structure"])
     found: dict[str, Any] = {
@@ -44,7 +42,7 @@ def compare(now: Mapping[str, Any], then: Mapping[str, Any], path: Path) -> dict
         "checkpoint": then["checkpoint"],
         "n_structures": len(shared),
     }
-    for name in GENERATORS:
+    for name in GENERATORS if shared else ():
         figures = [x if name == "diffusion" else x.get(name, {}) for x in (now, then)]
         if not all("matches" in f for f in figures):
             continue

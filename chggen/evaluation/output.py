@@ -11,7 +11,6 @@ from chggen import tables
 from chggen.crystal import row_id
 from chggen.evaluation.outcomes import Outcome
 from chggen.evaluation.run import Run, strict
-from chggen.evaluation.settings import GENERATORS
 
 #: Figures shown: (key, words, unit, digits); shares are shown in per cent.
 SHOWN = (
@@ -54,7 +53,7 @@ def show(result: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    names = [n for n in GENERATORS if n in result["settings"]["generators"]]
+    names = result["generators"]
     k = result["samples_per_structure"]
     table = Table(
         title=f"{result['n_structures']} structures × {k} samples, {result['cells']} cells"
@@ -85,6 +84,8 @@ def show(result: Mapping[str, Any]) -> None:
         for name in names
         if name in against
     }
+    if against and not against["n_structures"]:
+        console.print(f"no structure in common with {against['file']}", soft_wrap=True)
     for words, values in pairs.items():
         for key, rate in (("match_at_1", "match@1"), ("match_at_k", f"match@{k}")):
             if key in values:

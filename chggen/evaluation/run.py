@@ -47,8 +47,17 @@ class Run:
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
 
 
-def evaluate(settings: Evaluation, bars: Bars = bar) -> Run:
-    """Generate, relax and match; prints nothing but progress."""
+def evaluate(
+    settings: Evaluation, bars: Bars = bar, after: Callable[[Run], None] | None = None
+) -> Run:
+    """Generate, relax and match; prints nothing but progress.
+
+    Args:
+        settings: of the run.
+        bars: where to say how far it is.
+        after: called with what there is after each generator but the last, so that a
+            long run that is stopped leaves what was done.
+    """
     began = time.monotonic()
     # read for every set of generators, so that all of them see the same structures
     card = read_card(settings.generate.checkpoint)
@@ -68,15 +77,19 @@ def evaluate(settings: Evaluation, bars: Bars = bar) -> Run:
     tasks = tasks_for(
         selection.known, settings.cells, settings.samples, settings.seed, settings.generate.lattice
     )
-    outcomes, figures = {}, {}
+    facts = _facts(settings, selection, truth, model, card)
+    facts["truth"]["relaxation_cpu_seconds"] = truth_seconds / len(truth)
+    outcomes: dict[str, list[Outcome]] = {}
+    figures: dict[str, dict[str, Any]] = {}
+    run = Run({}, selection, truth, outcomes)
     for name, generator in makers.items():
         outcomes[name], seconds = _attempt(name, generator, tasks, truth, settings, model, bars)
         figures[name] = summary(outcomes[name], settings.samples) | seconds
-    facts = _facts(settings, selection, truth, model, card)
-    facts["truth"]["relaxation_cpu_seconds"] = truth_seconds / len(truth)
-    facts["wall_seconds"] = time.monotonic() - began
-    result = _result(settings, figures, outcomes, facts)
-    return Run(result, selection, truth, outcomes)
+        facts["wall_seconds"] = time.monotonic() - began
+        run.result = _result(settings, figures, outcomes, facts)
+        if after and len(outcomes) < len(makers):
+            after(run)
+    return run
 
 
 def _attempt(
@@ -177,6 +190,7 @@ def _result(
         "samples_per_structure": settings.samples,
         "cells": settings.cells,
         "seed": settings.seed,
+        "generators": list(figures),
     }
     others = {name: values for name, values in figures.items() if name != "diffusion"}
     differences = {

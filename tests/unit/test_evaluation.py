@@ -281,7 +281,13 @@ def test_pairs_know_more_than_two_intervals():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     path = write(tmp_path_factory.mktemp("evaluation") / "known.csv")
-    return evaluate(asked(path, generators=GENERATORS))
+    steps = []
+    run = evaluate(
+        asked(path, generators=GENERATORS), after=lambda r: steps.append(r.result["generators"])
+    )
+    # what a run leaves that is stopped later on
+    assert steps == [["diffusion"], ["diffusion", "random"]]
+    return run
 
 
 def test_end_to_end(run, tmp_path):
@@ -335,7 +341,8 @@ def test_every_key_is_documented(run):
 def test_against_an_earlier_run(run, tmp_path):
     path = tmp_path / "earlier.json"
     write_json(run.result, path)
-    earlier = read_earlier(path)
+    source = Path(run.result["settings"]["structures"])
+    earlier = read_earlier(path, source)
     found = compare(run.result, earlier, path)
     assert found["n_structures"] == 3
     assert found["diffusion"]["match_at_1"] == found["pyxtal"]["match_at_k"] == 0
@@ -350,13 +357,17 @@ def test_against_an_earlier_run(run, tmp_path):
     assert "match_at_k" not in found["diffusion"]
     assert "random" not in found
     show(run.result | {"against": found})
-    less["structures"]["digest"] = "other"
-    with pytest.raises(ChggenError, match="other structures"):
-        compare(run.result, less, path)
+    less["structures"]["chosen"] = [{"row": 999}, {"row": 998}]
+    found = compare(run.result, less, path)
+    assert found["n_structures"] == 0
+    assert "diffusion" not in found
+    show(run.result | {"against": found})
+    with pytest.raises(ChggenError, match="is not about"):
+        read_earlier(path, write(tmp_path / "other.csv", ROWS[:2]))
     for text in ("{", "[]", "{}"):
         path.write_text(text)
         with pytest.raises(ChggenError, match="--against"):
-            read_earlier(path)
+            read_earlier(path, source)
 
 
 def test_table_of_samples(run, tmp_path):
