@@ -11,6 +11,7 @@ over an edge list: no message is ever stored per edge and component.
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import torch
@@ -20,6 +21,12 @@ from torch.nn import functional
 
 #: (degree of neighbour feature, of spherical harmonic, of output)
 Path = tuple[int, int, int]
+#: whether torch has the operator that :func:`linear` prefers
+ONEDNN: Final = torch.backends.mkldnn.is_available() and hasattr(  # type: ignore[no-untyped-call]
+    torch.ops.mkldnn, "_linear_pointwise"
+)
+WORTH: Final = 1 << 21  # multiplications from which it is faster
+EDGES: Final = 1536  # edges whose messages (4 kB each) fit into a CPU's cache
 GATED: Final = 1  # degrees from here on are scaled by scalars, never bent by a nonlinearity
 
 
@@ -41,6 +48,74 @@ def coupling(path: Path) -> Tensor:
     return tensor
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias`` as :func:`torch.nn.functional.linear`, by the fastest means.
+
+    On CPUs that are not Intel's, torch's own choice (MKL) leaves half of the vector width
+    unused and takes twice as long as oneDNN, which torch's compiler uses through this
+    operator. It knows no gradient, and a call of it costs some 20 µs.
+    """
+    if (
+        ONEDNN
+        and not recorded()
+        and x.numel() * len(weight) > WORTH
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+    ):
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
+        return y
+    return functional.linear(x, weight, bias)
+
+
+def pieces(neighbours: Tensor) -> list[slice]:
+    """Atoms in groups whose edges stay in a CPU's cache; one group where that is no help.
+
+    Fresh memory for all the edges of 1,200 atoms costs more time than the arithmetic.
+    """
+    n, k = neighbours.shape
+    step = max(EDGES // k, 1)
+    if recorded() or neighbours.device.type != "cpu" or n <= step:
+        return [slice(0, n)]
+    return [slice(start, start + step) for start in range(0, n, step)]
+
+
+def recorded() -> bool:
+    """Whether gradients will be asked for, for which intermediates must be kept."""
+    return torch.is_grad_enabled()
+
+
+class Linear(nn.Linear):
+    """Torch's layer by way of :func:`linear`."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        """Values [..., in] to [..., out]."""
+        return linear(input, self.weight, self.bias)
+
+
+class EdgeMatrices(nn.Module):
+    """Coupling contracted with the harmonics of every edge, per path.
+
+    One matrix per edge takes components of a neighbour's feature to components of the
+    output, so that the sum over neighbours becomes part of a matrix product. They depend
+    on the geometry alone and serve all layers.
+    """
+
+    def __init__(self, l_max: int) -> None:
+        super().__init__()
+        self.paths = paths(l_max)
+        for index, path in enumerate(self.paths):
+            flat = coupling(path).permute(0, 2, 1).reshape(-1, 2 * path[1] + 1)
+            self.register_buffer(f"coupling_{index}", flat.contiguous(), persistent=False)
+
+    def forward(self, harmonics: list[Tensor]) -> list[Tensor]:
+        """Harmonics per degree [n, k, 2l+1] to one [n, k · (2a+1), 2c+1] per path (a, b, c)."""
+        n, k = harmonics[0].shape[:2]
+        return [
+            linear(harmonics[b], getattr(self, f"coupling_{index}")).view(n, k * (2 * a + 1), -1)
+            for index, (a, b, _) in enumerate(self.paths)
+        ]
+
+
 class Convolution(nn.Module):
     """Sum over neighbours of radially weighted tensor products.
 
@@ -60,56 +135,75 @@ class Convolution(nn.Module):
         l_max = len(channels) - 1
         self.paths = paths(l_max)
         self.path_channels = [channels[path[0]] for path in self.paths]
-        self.radial_in = nn.Linear(radial_basis, radial_hidden, bias=False)
-        self.centre_in = nn.Linear(condition, radial_hidden)
-        self.neighbour_in = nn.Linear(condition, radial_hidden, bias=False)
-        self.radial_out = nn.Linear(radial_hidden, sum(self.path_channels), bias=False)
-        for index, path in enumerate(self.paths):
-            self.register_buffer(f"coupling_{index}", coupling(path), persistent=False)
+        self.radial_in = Linear(radial_basis, radial_hidden, bias=False)
+        self.centre_in = Linear(condition, radial_hidden)
+        self.neighbour_in = Linear(condition, radial_hidden, bias=False)
+        self.radial_out = Linear(radial_hidden, sum(self.path_channels), bias=False)
         self.mix = nn.ModuleList()
         for degree in range(l_max + 1):
             fan_in = sum(channels[p[0]] for p in self.paths if p[2] == degree)
             gates = sum(channels[GATED:]) if degree == 0 else 0
-            self.mix.append(nn.Linear(fan_in, channels[degree] + gates, bias=degree == 0))
+            self.mix.append(Linear(fan_in, channels[degree] + gates, bias=degree == 0))
 
-    def weights(self, radial: Tensor, condition: Tensor, neighbours: Tensor) -> list[Tensor]:
-        """Radial weights per path, each [n, k, channels of the neighbour's degree]."""
-        n, k = neighbours.shape
-        far = self.neighbour_in(condition)[neighbours.reshape(-1)].view(n, k, -1)
-        hidden = functional.silu(self.radial_in(radial) + self.centre_in(condition)[:, None] + far)
-        return list(self.radial_out(hidden).split(self.path_channels, -1))
+    def weights(
+        self, radial: Tensor, centre: Tensor, far: Tensor, neighbours: Tensor
+    ) -> Iterator[Tensor]:
+        """Radial weights, one degree after the other while they are still in the cache.
+
+        Args:
+            radial: [m, k, radial_basis] of m atoms.
+            centre: [m, radial_hidden] what these atoms steer.
+            far: [n, radial_hidden] what any atom steers as a neighbour.
+            neighbours: [m, k] into the n atoms.
+
+        Yields:
+            Per degree a of neighbour features [m, k, paths from a · channels of a].
+        """
+        m, k = neighbours.shape
+        hidden = linear(radial, self.radial_in.weight)
+        hidden = hidden + far.index_select(0, neighbours.reshape(-1)).view(m, k, -1)
+        hidden = functional.silu(hidden + centre[:, None])
+        widths = [len(self.of(a)) * c for a, c in enumerate(self.channels)]
+        for weight in torch.split(self.radial_out.weight, widths):
+            yield linear(hidden, weight)
+
+    def repeated(self, features: list[Tensor]) -> list[Tensor]:
+        """Features [n, 2l+1, channels] side by side for each path that starts from them.
+
+        Rows as long as those of the weights multiply several times faster than runs of 16
+        or 32 channels, which is worth a longer gather.
+        """
+        return [x.repeat(1, 1, len(self.of(a))).flatten(1) for a, x in enumerate(features)]
+
+    def of(self, degree: int) -> list[int]:
+        """Indices of the paths that start from neighbour features of a degree."""
+        return [index for index, path in enumerate(self.paths) if path[0] == degree]
 
     def products(
         self,
         features: list[Tensor],
-        harmonics: list[Tensor],
-        weights: list[Tensor],
+        matrices: list[Tensor],
+        weights: Iterable[Tensor],
         neighbours: Tensor,
     ) -> list[Tensor]:
-        """Weighted products summed over neighbours, per output degree [n, 2l+1, fan_in].
+        """Weighted products summed over neighbours, per output degree [m, 2l+1, fan_in].
 
         Args:
-            features: per degree [n, 2l+1, channels].
-            harmonics: per degree [n, k, 2l+1], envelope included.
-            weights: per path [n, k, channels].
-            neighbours: [n, k].
+            features: per degree a [n, (2a+1) · paths from a · channels], from :meth:`repeated`.
+            matrices: per path, of m atoms; see :class:`EdgeMatrices`.
+            weights: per degree of the features; see :meth:`weights`.
+            neighbours: [m, k] into the n atoms.
         """
-        n, k = neighbours.shape
+        m, k = neighbours.shape
         flat = neighbours.reshape(-1)
-        near = [x.flatten(1)[flat].view(n, k, *x.shape[1:]) for x in features]
-        out: list[list[Tensor]] = [[] for _ in features]
-        for index, (a, b, c) in enumerate(self.paths):
-            wigner = getattr(self, f"coupling_{index}")
-            # contracting harmonics with the coupling first leaves one small matrix per
-            # edge, and the sum over neighbours becomes part of a matrix product
-            matrix = torch.einsum("nkb,abc->ncka", harmonics[b], wigner)
-            message = near[a] * weights[index][:, :, None, :]
-            out[c].append(
-                torch.bmm(
-                    matrix.reshape(n, 2 * c + 1, k * (2 * a + 1)),
-                    message.reshape(n, k * (2 * a + 1), self.channels[a]),
-                )
-            )
+        out: list[list[Tensor]] = [[] for _ in self.channels]
+        for a, (x, weight) in enumerate(zip(features, weights, strict=False)):
+            mine = self.of(a)
+            near = x.index_select(0, flat).view(m, k, 2 * a + 1, -1)
+            message = (torch.mul if recorded() else Tensor.mul_)(near, weight[:, :, None])
+            parts = torch.split(message.view(m, k * (2 * a + 1), -1), self.channels[a], -1)
+            for index, part in zip(mine, parts, strict=True):
+                out[self.paths[index][2]].append(torch.bmm(matrices[index].mT, part))
         return [torch.cat(parts, -1) for parts in out]
 
     def forward(
@@ -118,9 +212,24 @@ class Convolution(nn.Module):
         condition: Tensor,
         neighbours: Tensor,
         radial: Tensor,
-        harmonics: list[Tensor],
+        matrices: list[Tensor],
     ) -> list[Tensor]:
         """Messages per degree; degree 0 carries the gates of the others behind it."""
-        weights = self.weights(radial, condition, neighbours)
-        sums = self.products(features, harmonics, weights, neighbours)
-        return [mix(x) for mix, x in zip(self.mix, sums, strict=True)]
+        centre, far = self.centre_in(condition), self.neighbour_in(condition)
+        table, sums = self.repeated(features), []
+        for atoms in pieces(neighbours):
+            near = neighbours[atoms]
+            weights = self.weights(radial[atoms], centre[atoms], far, near)
+            local = [matrix[atoms] for matrix in matrices]
+            sums.append(self.products(table, local, weights, near))
+        return [
+            self.mixed(degree, torch.cat(x)) for degree, x in enumerate(zip(*sums, strict=True))
+        ]
+
+    def mixed(self, degree: int, x: Tensor) -> Tensor:
+        """Channels of all paths to a degree, [n, 2l+1, fan_in], mixed."""
+        mix = self.mix[degree]
+        assert isinstance(mix, nn.Linear)  # noqa: S101
+        # paths are sorted by the degree they start from, so that those of absent features
+        # come last
+        return linear(x, mix.weight[:, : x.shape[-1]].contiguous(), mix.bias)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from chggen.composition import SYMBOLS
 from chggen.diffusion.batch import Batch, Graph, neighbour_graph
-from chggen.diffusion.convolution import Convolution
+from chggen.diffusion.convolution import Convolution, EdgeMatrices, Linear
 from chggen.diffusion.settings import NetworkSettings
 
 #: Noise levels (Å) outside of which the network sees no difference.
@@ -79,16 +79,16 @@ class Layer(nn.Module):
         scalars, gates = channels[0], sum(channels[1:])
         self.scalars, self.gate_sizes = scalars, list(channels[1:])
         self.norm_in, self.norm_out = nn.LayerNorm(scalars), nn.LayerNorm(scalars)
-        self.condition = nn.Linear(scalars + embedding, settings.condition)
-        self.before = nn.ModuleList(nn.Linear(c, c, bias=False) for c in channels)
+        self.condition = Linear(scalars + embedding, settings.condition)
+        self.before = nn.ModuleList(Linear(c, c, bias=False) for c in channels)
         self.convolution = Convolution(
             channels, settings.radial_basis, settings.radial_hidden, settings.condition
         )
-        self.after = nn.ModuleList(nn.Linear(c, c, bias=False) for c in channels[1:])
+        self.after = nn.ModuleList(Linear(c, c, bias=False) for c in channels[1:])
         self.update = nn.Sequential(
-            nn.Linear(2 * scalars + gates + embedding, 2 * scalars),
+            Linear(2 * scalars + gates + embedding, 2 * scalars),
             nn.SiLU(),
-            nn.Linear(2 * scalars, scalars + gates),
+            Linear(2 * scalars, scalars + gates),
         )
 
     def forward(
@@ -98,20 +98,23 @@ class Layer(nn.Module):
         batch: Batch,
         neighbours: Tensor,
         radial: Tensor,
-        harmonics: list[Tensor],
+        matrices: list[Tensor],
     ) -> list[Tensor]:
-        """New features per degree, [n, 2l+1, channels]."""
+        """New features per degree, [n, 2l+1, channels].
+
+        Degrees that ``features`` leaves out are zero, as all above 0 are at the start.
+        """
         scalars = self.norm_in(features[0][:, 0])
         condition = functional.silu(self.condition(torch.cat([scalars, embedding], -1)))
         inputs = [scalars[:, None], *features[1:]]
-        inputs = [linear(x) for linear, x in zip(self.before, inputs, strict=True)]
-        message = self.convolution(inputs, condition, neighbours, radial, harmonics)
+        inputs = [linear(x) for linear, x in zip(self.before, inputs, strict=False)]
+        message = self.convolution(inputs, condition, neighbours, radial, matrices)
         mixed, gates = message[0][:, 0].split([self.scalars, sum(self.gate_sizes)], -1)
         gate = torch.sigmoid(gates).split(self.gate_sizes, -1)  # type: ignore[no-untyped-call]
         scalars = features[0][:, 0] + functional.silu(mixed)
-        tensors = [
-            x + m * g[:, None] for x, m, g in zip(features[1:], message[1:], gate, strict=True)
-        ]
+        tensors = [m * g[:, None] for m, g in zip(message[1:], gate, strict=True)]
+        if len(features) > 1:
+            tensors = [x + t for x, t in zip(features[1:], tensors, strict=True)]
         # the mean over the crystal tells each atom what else is in the cell, which no
         # cutoff reaches; it is invariant, and the same for a supercell
         normed = self.norm_out(scalars)
@@ -148,16 +151,17 @@ class ScoreNetwork(nn.Module):
         self.element = nn.Embedding(len(SYMBOLS), width)
         self.row = nn.Embedding(8, width)
         self.column = nn.Embedding(19, width)
-        self.noise = nn.Sequential(nn.Linear(_LEVELS, width), nn.SiLU(), nn.Linear(width, width))
+        self.noise = nn.Sequential(Linear(_LEVELS, width), nn.SiLU(), Linear(width, width))
         self.radial = RadialBasis(settings.radial_basis, settings.cutoff)
-        self.start = nn.Linear(2 * width, settings.channels[0])
+        self.matrices = EdgeMatrices(len(settings.channels) - 1)
+        self.start = Linear(2 * width, settings.channels[0])
         self.layers = nn.ModuleList(Layer(settings, 2 * width) for _ in range(settings.layers))
         self.gate = nn.Sequential(
-            nn.Linear(settings.channels[0] + 2 * width, 64),
+            Linear(settings.channels[0] + 2 * width, 64),
             nn.SiLU(),
-            nn.Linear(64, settings.channels[1]),
+            Linear(64, settings.channels[1]),
         )
-        self.out = nn.Linear(settings.channels[1], 1, bias=False)
+        self.out = Linear(settings.channels[1], 1, bias=False)
 
     def graph(self, batch: Batch) -> Graph:
         """Neighbour graph at this network's cutoff and neighbour cap."""
@@ -183,16 +187,13 @@ class ScoreNetwork(nn.Module):
         degrees = list(range(len(self.settings.channels)))
         harmonics = o3.spherical_harmonics(degrees, graph.vectors, True, "component")  # noqa: FBT003
         sizes = [2 * d + 1 for d in degrees]
-        split = [weight * y for y in harmonics.split(sizes, -1)]
+        matrices = self.matrices([weight * y for y in harmonics.split(sizes, -1)])
         radial = self.radial(distance)
         embedding = self.embed(batch.atomic_numbers, sigma)
         scalars = self.start(embedding)
-        features = [scalars[:, None]] + [
-            scalars.new_zeros(len(scalars), 2 * d + 1, c)
-            for d, c in enumerate(self.settings.channels[1:], start=1)
-        ]
+        features = [scalars[:, None]]
         for layer in self.layers:
-            features = layer(features, embedding, batch, graph.neighbours, radial, split)
+            features = layer(features, embedding, batch, graph.neighbours, radial, matrices)
         gate = self.gate(torch.cat([features[0][:, 0], embedding], -1))
         vector: Tensor = self.out(features[1] * gate[:, None]).squeeze(-1)
         return vector

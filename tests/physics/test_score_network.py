@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chggen.crystal import Crystal
 from chggen.diffusion.batch import Batch
-from chggen.diffusion.convolution import Convolution
+from chggen.diffusion.convolution import Convolution, EdgeMatrices
 from chggen.diffusion.network import ScoreNetwork, periodic_place
 from chggen.diffusion.settings import NetworkSettings
 
@@ -151,7 +151,9 @@ def test_convolution_is_e3nns_tensor_product() -> None:
     harmonics = o3.spherical_harmonics([0, 1, 2], torch.randn(n, k, 3), True, "component")  # noqa: FBT003
     features = [torch.randn(n, 2 * d + 1, c) for d, c in enumerate(channels)]
     weights = [torch.randn(n, k, c) for c in convolution.path_channels]
-    mine = convolution.products(features, list(harmonics.split([1, 3, 5], -1)), weights, neighbours)
+    matrices = EdgeMatrices(2)(list(harmonics.split([1, 3, 5], -1)))
+    grouped = [torch.cat([weights[i] for i in convolution.of(a)], -1) for a in range(3)]
+    mine = convolution.products(convolution.repeated(features), matrices, grouped, neighbours)
 
     outputs = [(channels[a], (c, (-1) ** c)) for a, _, c in convolution.paths]
     instructions = [(a, b, i, "uvu", True) for i, (a, b, _) in enumerate(convolution.paths)]
