@@ -146,11 +146,11 @@ class Campaign:
         generate = self.config.generate
         if generate.path is not None:
             return {"structures_digest": structurefiles.structures_digest(generate.path)}
-        point = (
-            None if generate.generator in GENERATORS else generator_plugins()[generate.generator]
-        )
-        if point is None or point.dist is None:
+        if generate.generator in GENERATORS:
             return {}
+        point = generator_plugins()[generate.generator]
+        if point.dist is None:
+            return {"plugin": point.value}
         return {"plugin": f"{point.value} of {point.dist.name} {point.dist.version}"}
 
     def training(self) -> dict[str, Any]:

@@ -130,12 +130,17 @@ def _seen(headers: Headers, name: str, *keys: str) -> str:
 def _search(system: str, config: Config, headers: Headers) -> Lines:
     chosen = config.systems[system]
     lattices = f"{chosen.lattice_seeds} × {chosen.lattices_per_seed}"
-    return [
-        ("system", system),
-        ("compositions", str(len(chosen.formulas()))),
+    cells = [
         ("formula units per cell", _words(chosen.formula_units)),
         ("lattice seeds × lattices", lattices),
         ("volume per atom of drawn cells, Å³", _seen(headers, "generated", "volume_per_atom")),
+    ]
+    if not config.generate.draws_cells:
+        cells = [("lattice seeds × structures at most", lattices)]
+    return [
+        ("system", system),
+        ("compositions", str(len(chosen.formulas()))),
+        *cells,
         ("guests", _seen(headers, "refined", "guests")),
         ("campaign seed", str(config.seed)),
     ]
@@ -143,10 +148,16 @@ def _search(system: str, config: Config, headers: Headers) -> Lines:
 
 def _generation(config: Config, headers: Headers) -> Lines:
     network = ("inputs", "checkpoint")
+    lines = [("generator", config.generate.generator)]
+    if config.generate.generator == "diffusion":
+        lines.append(("sampler", config.generate.sampler))
+        lines.append(("score network (sha256)", _seen(headers, "generated", *network)))
+    if config.generate.path is not None:
+        structures = _seen(headers, "generated", "inputs", "structures")
+        lines.append(("structures from", str(config.generate.path)))
+        lines.append(("their digest (sha256)", structures))
     return [
-        ("generator", config.generate.generator),
-        ("sampler", config.generate.sampler),
-        ("score network (sha256)", _seen(headers, "generated", *network)),
+        *lines,
         ("inpainting sampler", config.inpaint.sampler),
         ("inpainting score network (sha256)", _seen(headers, "inpainted", *network)),
         ("draws per framework", str(config.inpaint.draws)),

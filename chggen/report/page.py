@@ -71,7 +71,7 @@ def render(
         "system": system,
         "routes": ROUTES,
         "used": sections.routes_used(outcomes),
-        "headline": story.headline(system, outcomes, rates, best),
+        "headline": story.headline(system, outcomes, rates, best, config.generate.generator),
         "rates": rates,
         "funnel": sections.funnel(outcomes, rates),
         "by_composition": sections.by_composition(outcomes, rates, best),

@@ -37,7 +37,18 @@ class Notice:
     text: str | Markup
 
 
-def headline(system: str, outcomes: Outcomes, rates: Rates, best: pd.DataFrame) -> list[Markup]:
+#: Where the generated structures come from, in words; plug-ins are named.
+_ORIGINS: Final = {
+    "diffusion": "generated from scratch",
+    "random": "placed at random",
+    "pyxtal": "random symmetric crystals",
+    "file": "read from files",
+}
+
+
+def headline(
+    system: str, outcomes: Outcomes, rates: Rates, best: pd.DataFrame, generator: str = "diffusion"
+) -> list[Markup]:
     """What was searched, how much, the best result and what it means, in sentences."""
     tried = {route: rates.get("attempted", route)["n"] for route in ROUTES}
     names = outcomes.compositions
@@ -48,7 +59,7 @@ def headline(system: str, outcomes: Outcomes, rates: Rates, best: pd.DataFrame) 
     )
     total = sum(tried.values())
     split = (
-        f": {text.count(tried[ROUTES[0]])} generated from scratch and"
+        f": {text.count(tried[ROUTES[0]])} {_ORIGINS.get(generator, f'from {generator}')} and"
         f" {text.count(tried[ROUTES[1]])} by putting guest atoms back into a framework"
         if tried[ROUTES[1]]
         else ""
