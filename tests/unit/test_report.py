@@ -188,6 +188,24 @@ def test_settings_and_versions_are_on_the_page(made):
 HOSTILE = "<img src=x onerror=alert(1)>&\"'</script>"
 
 
+@pytest.mark.parametrize(
+    ("generate", "says", "silent"),
+    [
+        ({"generator": "random"}, ["placed at random", "volume per atom"], ["sampler fast"]),
+        ({"generator": "file", "path": "my/cifs"}, ["read from files", "my/cifs"], ["drawn cells"]),
+    ],
+)
+def test_the_page_names_the_generator(tmp_path, generate, says, silent):
+    config = config_of(n=6, seeds=1, generate=generate)
+    _, page = make(tmp_path, config=config)
+    words = Page(page).text.split("inpainting sampler")[0]
+    for text in says:
+        assert text in words
+    for text in silent:
+        assert text not in words
+    assert f"generator{generate['generator']}" in words.replace(" ", "")
+
+
 def test_nothing_from_tables_or_config_becomes_markup(tmp_path):
     config = config_of(n=4, generate={"checkpoint": HOSTILE})
     # a name that the config would refuse: the page does not rely on that
