@@ -130,6 +130,8 @@ class Campaign:
                 # structures of a file are dealt out to all seeds
                 settings["cells"]["lattice_seeds"] = chosen.lattice_seeds
             settings |= self._generator_facts
+        if stage in {"generate", "inpaint"}:
+            settings["symmetry"] = chosen.symmetry
         if stage == "refine":
             settings["guests"] = chosen.guests
         if stage == "screen":
@@ -191,6 +193,12 @@ class Campaign:
                     f"{where}.volume_per_atom = 'auto': the regression has not seen {unseen[0]}"
                 )
             self._check_checkpoints(elements)
+            generator = self.config.generate.generator
+            if generator != "diffusion" and system.symmetry not in {"none", "auto"}:
+                raise ConfigError(
+                    f"{where}.symmetry = '{system.symmetry}': generate.generator = '{generator}'"
+                    " keeps no space group"
+                )
         path = self.config.generate.path
         if path is not None:
             try:

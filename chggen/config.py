@@ -24,6 +24,9 @@ Bravais = Literal[
 ]
 BRAVAIS_TYPES: tuple[Bravais, ...] = Bravais.__args__  # type: ignore[attr-defined]
 PRETRAINED = "pretrained"
+Potential = Literal["chgnet-0.3.0", "chgnet-0.2.0", "chgnet-r2scan"]
+SpaceGroup = Annotated[int, Field(ge=1, le=230)]
+Symmetry = Literal["none", "auto"] | SpaceGroup | tuple[SpaceGroup, SpaceGroup]
 BuiltinGenerator = Literal["diffusion", "random", "pyxtal", "file"]
 GENERATORS: tuple[str, ...] = BuiltinGenerator.__args__  # type: ignore[attr-defined]
 #: Entry points through which installed packages offer further generators.
@@ -72,8 +75,19 @@ class SystemConfig(Strict):
     """Lattices (= attempted structures) per shard."""
     volume_per_atom: Literal["auto"] | Positive = "auto"
     """Å³ per atom of the drawn cells; ``auto``: the shipped regression."""
+    symmetry: Symmetry = "auto"
+    """Space groups kept while atoms are placed (needs generator ``diffusion``): ``none``;
+    ``auto``: every second draw keeps one that fits its cell, guests that of their
+    framework, the others are free; a number or a range ``[195, 230]``: all draws."""
     reference: Annotated[ReferenceConfig, BeforeValidator(_reference)] = ReferenceConfig()
     """Competing phases for E_d."""
+
+    @field_validator("symmetry")
+    @classmethod
+    def _rising(cls, value: Symmetry) -> Symmetry:
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise ValueError(f"{list(value)}: the lower space group number comes first")
+        return value
 
     @field_validator("compositions", mode="before")
     @classmethod
@@ -168,6 +182,10 @@ class GenerateConfig(Strict):
     EDM-type grid with stochastic Heun steps (at most 60)."""
     lattice: LatticeConfig = LatticeConfig()
     """How cells are drawn."""
+    candidates: Count = 8
+    """Draws per structure; the one with the lowest single-point energy is kept."""
+    ranking_potential: Potential = "chgnet-0.3.0"
+    """Potential that ranks the draws."""
     batch_atoms: Count = 1200
     """Most atoms sampled at once."""
 
@@ -195,7 +213,7 @@ class GenerateConfig(Strict):
 class RelaxConfig(Strict):
     """Relaxation with a foundation potential (both relaxations)."""
 
-    potential: Literal["chgnet-0.3.0", "chgnet-0.2.0", "chgnet-r2scan"] = "chgnet-0.3.0"
+    potential: Potential = "chgnet-0.3.0"
     """Interatomic potential; its functional must match the reference's."""
     fmax: Positive = 0.1
     """Force criterion, eV/Å."""
@@ -268,7 +286,11 @@ class InpaintConfig(Strict):
     resampling: Count = 3
     """For ``paper``: passes per noise level (r)."""
     draws: Count = 3
-    """Independent draws per framework."""
+    """Independent structures per framework."""
+    candidates: Count = 4
+    """Draws per structure; the one with the lowest single-point energy is kept."""
+    ranking_potential: Potential = "chgnet-0.3.0"
+    """Potential that ranks the draws."""
     batch_atoms: Count = 1200
     """Most atoms sampled at once."""
 

@@ -43,6 +43,8 @@ class Status(StrEnum):
     PARENT_FAILED = "parent_failed"
     #: the generator or sampler gave no structure
     SAMPLING_FAILED = "sampling_failed"
+    #: no arrangement has the space group asked for
+    SYMMETRY_IMPOSSIBLE = "symmetry_impossible"
     #: atoms closer than the limit of the stage
     TOO_CLOSE = "too_close"
     #: an atom without a neighbour within the potential's cutoff
@@ -68,6 +70,7 @@ STATUS_TEXT: dict[Status, str] = {
     Status.OK: "done",
     Status.PARENT_FAILED: "not attempted: the structure it comes from had failed",
     Status.SAMPLING_FAILED: "the generator gave no structure",
+    Status.SYMMETRY_IMPOSSIBLE: "no arrangement has the space group asked for",
     Status.TOO_CLOSE: "two atoms closer than the limit",
     Status.ISOLATED_ATOM: "an atom has no neighbour within the cutoff",
     Status.EXPLODED: "volume or energy ran away during relaxation",

@@ -38,11 +38,14 @@ def quietly() -> Iterator[None]:
 
 
 @cache
-def _torchsim_nl() -> NeighbourList:
+def _lists() -> tuple[NeighbourList, NeighbourList, type[Exception]]:
+    """The fast list, one without limits, and what the fast one raises beyond its own."""
     with quietly():
-        from torch_sim.neighbors import torchsim_nl
-    nl: NeighbourList = torchsim_nl
-    return nl
+        from nvalchemiops.neighbors.neighbor_utils import (  # type: ignore[import-untyped]
+            NeighborOverflowError,
+        )
+        from torch_sim.neighbors import torch_nl_n2, torchsim_nl
+    return torchsim_nl, torch_nl_n2, NeighborOverflowError
 
 
 def neighbour_list(
@@ -59,8 +62,32 @@ def neighbour_list(
     Returns:
         centre [e], neighbour [e] and vector from one to the other [e, 3] in Å.
     """
-    pbc = torch.ones(len(cells), 3, dtype=torch.bool, device=positions.device)
-    mapping, _, shifts = _torchsim_nl()(positions, cells, pbc, cutoff, system)
-    centre, other = mapping[0].long(), mapping[1].long()
+    centre, other, shifts = _pairs(positions, cells, system, cutoff)
     offset = torch.einsum("ei,eij->ej", shifts.to(positions.dtype), cells[system[centre]])
     return centre, other, positions[other] - positions[centre] + offset
+
+
+def _pairs(
+    positions: Tensor, cells: Tensor, system: Tensor, cutoff: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Centre [e], neighbour [e], shifts [e, 3].
+
+    The fast list holds a number of neighbours that fits 0.2 atoms per Å³. Where a crystal
+    exceeds it (atoms drawn at random can crowd), the batch is halved until that crystal
+    is alone, and only it takes the list without limit.
+    """
+    fast, unlimited, overflow = _lists()
+    pbc = torch.ones(len(cells), 3, dtype=torch.bool, device=positions.device)
+    try:
+        mapping, _, shifts = fast(positions, cells, pbc, cutoff, system)
+    except overflow:
+        if len(cells) == 1:
+            mapping, _, shifts = unlimited(positions, cells, pbc, cutoff, system)
+        else:
+            half = len(cells) // 2
+            cut = int((system < half).sum())
+            low = _pairs(positions[:cut], cells[:half], system[:cut], cutoff)
+            high = _pairs(positions[cut:], cells[half:], system[cut:] - half, cutoff)
+            high = (high[0] + cut, high[1] + cut, high[2])
+            return tuple(torch.cat(both) for both in zip(low, high, strict=True))  # type: ignore[return-value]
+    return mapping[0].long(), mapping[1].long(), shifts

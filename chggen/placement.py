@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chggen.crystal import Crystal
+from chggen.errors import Status
 
 #: Called with (structures done, structures in all), in fractions of a batch.
 Progress = Callable[[float, int], None]
@@ -63,11 +64,21 @@ class Task:
 
 @dataclass(frozen=True)
 class Placed:
-    """One structure: the crystal, or why there is none, and what it cost."""
+    """One structure: the crystal, or why there is none, and what it cost.
+
+    Args:
+        crystal: the structure.
+        reason: one line where there is none.
+        score_calls: evaluations of a score network.
+        symmetry: space group that was kept.
+        status: of a row without a structure.
+    """
 
     crystal: Crystal | None
     reason: str
     score_calls: int
+    symmetry: ImposedSymmetry | None = None
+    status: Status = Status.SAMPLING_FAILED
 
 
 class Generator(Protocol):

@@ -15,4 +15,5 @@ with job(f"generate {shard.folder}", snakemake.log[0], snakemake.threads) as pro
         GenerateConfig(**given["settings"]),
         given["campaign_seed"],
         progress,
+        symmetry=given["symmetry"],
     )

@@ -13,4 +13,5 @@ with job(label, snakemake.log[0], snakemake.threads) as progress:
         InpaintConfig(**given["settings"]),
         given["campaign_seed"],
         progress,
+        symmetry=given["symmetry"],
     )

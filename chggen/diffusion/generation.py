@@ -8,9 +8,11 @@ from torch import Tensor
 
 from chggen.crystal import Crystal
 from chggen.diffusion.batch import Batch
+from chggen.diffusion.constraint import Constraint
 from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.noise import NoiseStream
 from chggen.diffusion.sampler import Sampler
+from chggen.orbits import exact
 from chggen.placement import Placed, Progress, Task
 
 #: Å³ per atom under which a cell is taken for an error (the densest solids have 3).
@@ -20,9 +22,12 @@ _LEAST_VOLUME = 1.0
 class NetworkScore:
     """Score function of a network for one batch of crystals; counts its calls."""
 
-    def __init__(self, network: ScoreNetwork, batch: Batch) -> None:
+    def __init__(
+        self, network: ScoreNetwork, batch: Batch, constraint: Constraint | None = None
+    ) -> None:
         self.network = network
         self.batch = batch
+        self.constraint = constraint or Constraint([], batch)
         self.calls = 0
 
     @torch.no_grad()
@@ -39,7 +44,7 @@ class NetworkScore:
         u = self.network(batch, self.network.graph(batch), sigma)
         noisy = (sigma > 0).to(u.dtype)[:, None]
         free = (batch.mean(noisy) == 1).to(u.dtype)
-        u = (u - (batch.mean(u) * free)[batch.system]) * noisy
+        u = self.constraint.project((u - (batch.mean(u) * free)[batch.system]) * noisy)
         return u / sigma.clamp_min(1e-12)[:, None]
 
 
@@ -93,18 +98,27 @@ def _sample_batch(
     batch = Batch.of([t.crystal for t in tasks], device=device)
     guest = torch.as_tensor(np.concatenate([t.guest for t in tasks]), device=device)
     noise = NoiseStream([t.seed for t in tasks], batch.sizes.tolist(), batch.positions)
-    score = NetworkScore(network, batch)
-    x = sampler.start(batch, noise)
+    constraint = Constraint(tasks, batch)
+    score = NetworkScore(network, batch, constraint)
+
+    def kept() -> Tensor:
+        return constraint.replicate(noise())
+
+    # what is to keep a space group starts on its orbits
+    ready = torch.tensor([task.symmetry is not None for task in tasks], device=device)
+    x = torch.where(ready[batch.system][:, None], batch.positions, sampler.start(batch, noise))
     if bool(guest.all()):
-        x = sampler.generate(x, score, batch, noise, report)
+        x = sampler.generate(x, score, batch, kept, report)
     else:
-        x = sampler.inpaint(x, batch.positions, guest, score, batch, noise, report)
+        x = sampler.inpaint(x, batch.positions, guest, score, batch, kept, report)
     results = []
     for crystal, task in zip(batch.at(x).crystals(), tasks, strict=True):
         # the cell goes out as it came in, not rounded to the network's precision
-        exact = Crystal.of(task.crystal.cell, crystal.atomic_numbers, crystal.frac_coords)
-        if exact.is_finite:
-            results.append(Placed(exact, "", score.calls))
+        placed = Crystal.of(task.crystal.cell, crystal.atomic_numbers, crystal.frac_coords)
+        if placed.is_finite:
+            if task.symmetry is not None:
+                placed = exact(placed, task.symmetry)
+            results.append(Placed(placed, "", score.calls, task.symmetry))
         else:
             results.append(Placed(None, "positions are not finite", score.calls))
     return results

@@ -5,12 +5,15 @@ depend on which others share its batch.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+#: Gives standard normal numbers [n, 3], new ones at each call.
+Noise = Callable[[], Tensor]
 
 
 def geometric_levels(sigma_max: float, sigma_min: float, steps: int) -> list[float]:

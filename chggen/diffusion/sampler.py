@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from chggen.diffusion.batch import Batch
-from chggen.diffusion.noise import NoiseStream, edm_levels, geometric_levels, step_variance
+from chggen.diffusion.noise import Noise, edm_levels, geometric_levels, step_variance
 
 #: Score [n, 3] in 1/Å at positions [n, 3] (Å) and noise levels [n] (Å, > 0 where asked).
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -62,7 +62,7 @@ class PaperSampler:
         once = self.levels * (1 + self.corrector_steps)
         return once, once * self.resampling
 
-    def start(self, batch: Batch, noise: NoiseStream) -> Tensor:
+    def start(self, batch: Batch, noise: Noise) -> Tensor:
         """x_T ~ N(0, σ_T² I), which in a cell of ångströms is uniform."""
         del batch
         return self.sigma_max * noise()
@@ -74,7 +74,7 @@ class PaperSampler:
         lower: float,
         score: Score,
         batch: Batch,
-        noise: NoiseStream,
+        noise: Noise,
     ) -> tuple[Tensor, Tensor]:
         """Predictor from ``sigma`` to ``lower`` and corrector there; also the last z."""
         full = torch.full_like(x[:, 0], sigma)
@@ -97,7 +97,7 @@ class PaperSampler:
         x: Tensor,
         score: Score,
         batch: Batch,
-        noise: NoiseStream,
+        noise: Noise,
         progress: Progress = _silent,
     ) -> Tensor:
         """Unconditional generation from x_T; returns positions [n, 3]."""
@@ -114,7 +114,7 @@ class PaperSampler:
         guest: Tensor,
         score: Score,
         batch: Batch,
-        noise: NoiseStream,
+        noise: Noise,
         progress: Progress = _silent,
     ) -> Tensor:
         """RePaint: guests given the host.
@@ -168,7 +168,7 @@ class FastSampler:
         """Score calls of one generation and of one inpainting."""
         return 2 * self.levels - 1, 2 * self.levels - 1
 
-    def start(self, batch: Batch, noise: NoiseStream) -> Tensor:
+    def start(self, batch: Batch, noise: Noise) -> Tensor:
         """Positions drawn evenly in the cell."""
         frac = torch.special.ndtr(noise())
         return torch.einsum("ni,nij->nj", frac, batch.cells[batch.system])
@@ -178,7 +178,7 @@ class FastSampler:
         x: Tensor,
         score: Score,
         batch: Batch,
-        noise: NoiseStream,
+        noise: Noise,
         progress: Progress = _silent,
     ) -> Tensor:
         """Unconditional generation; returns positions [n, 3]."""
@@ -192,7 +192,7 @@ class FastSampler:
         guest: Tensor,
         score: Score,
         batch: Batch,
-        noise: NoiseStream,
+        noise: Noise,
         progress: Progress = _silent,
     ) -> Tensor:
         """Guests given a clean host: only guests carry noise and move.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from chggen.config import GenerateConfig
+from chggen.config import GenerateConfig, InpaintConfig
 from chggen.diffusion.checkpoint import load_network
 from chggen.diffusion.generation import sample
 from chggen.diffusion.sampler import make_sampler
@@ -10,7 +10,7 @@ from chggen.placement import Placed, Progress, Task
 
 
 class DiffusionGenerator:
-    """Places atoms with the network and sampler of section ``generate``.
+    """Places atoms with the network and sampler of section ``generate`` or ``inpaint``.
 
     Attributes:
         inputs: hash of the network's weights under ``checkpoint``.
@@ -18,9 +18,9 @@ class DiffusionGenerator:
 
     name = "diffusion"
 
-    def __init__(self, settings: GenerateConfig) -> None:
+    def __init__(self, settings: GenerateConfig | InpaintConfig) -> None:
         self._network, card = load_network(settings.checkpoint)
-        self._sampler = make_sampler(settings.sampler)
+        self._sampler = make_sampler(settings.sampler, getattr(settings, "resampling", 1))
         self._batch_atoms = settings.batch_atoms
         self.inputs = {"checkpoint": str(card["hash"])}
 

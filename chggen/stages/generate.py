@@ -9,12 +9,13 @@ import numpy as np
 
 from chggen import composition as comp
 from chggen import progress as bars
-from chggen import provenance, tables
+from chggen import provenance, spacegroups, tables
 from chggen.campaign import Shard, row_seeds, seed_sequence
-from chggen.config import GenerateConfig
+from chggen.config import GenerateConfig, Symmetry
 from chggen.crystal import Crystal, row_id
 from chggen.errors import Status
 from chggen.generators import make_generator
+from chggen.generators.selection import selecting
 from chggen.generators.source import Order, Source
 from chggen.lattice import sample_lattices
 from chggen.placement import Generator, Placed, Task
@@ -37,6 +38,8 @@ def generate(
     settings: GenerateConfig,
     campaign_seed: int,
     progress: bars.Progress = bars.silent,
+    *,
+    symmetry: Symmetry = "auto",
 ) -> None:
     """Write table ``generated`` of one shard.
 
@@ -49,6 +52,7 @@ def generate(
         settings: section ``generate`` of the config.
         campaign_seed: seed of the campaign.
         progress: called with (structures done, structures in all).
+        symmetry: space groups that are kept, as in the system's config.
     """
     generator = make_generator(settings)
     place = (shard.composition, shard.seed)
@@ -59,6 +63,8 @@ def generate(
         made, facts = _brought(generator, order, progress)
     else:
         lattice_seed = seed_sequence(campaign_seed, *place, "lattice")
+        generator = selecting(generator, settings, symmetry)
+        settings = _with_fitting_lattices(settings, symmetry)
         made, facts = _filled(
             generator, shard.composition, cells, settings, lattice_seed, seeds, progress
         )
@@ -73,9 +79,21 @@ def generate(
         generator.inputs,
         cells=dict(cells),
         campaign_seed=campaign_seed,
+        symmetry=symmetry,
         **facts,
     )
     tables.write(output, "generated", rows, header)
+
+
+def _with_fitting_lattices(settings: GenerateConfig, symmetry: Symmetry) -> GenerateConfig:
+    """Draw only lattices that the space groups asked for can have, if there are any."""
+    if isinstance(symmetry, str):
+        return settings
+    low, high = (symmetry, symmetry) if isinstance(symmetry, int) else symmetry
+    fitting = {spacegroups.bravais_type(number) for number in range(low, high + 1)}
+    types = [t for t in settings.lattice.types if t in fitting] or settings.lattice.types
+    lattice = settings.lattice.model_copy(update={"types": types})
+    return settings.model_copy(update={"lattice": lattice})
 
 
 def _filled(
@@ -142,6 +160,7 @@ def _common(shard: Shard, settings: GenerateConfig, checkpoint: str | None) -> t
         "generator": settings.generator,
         "sampler": settings.sampler if settings.generator == "diffusion" else None,
         "checkpoint": checkpoint,
+        "candidates": settings.candidates if settings.draws_cells else 1,
     }
 
 
@@ -162,11 +181,14 @@ def _row(common: tables.Row, made: _Made) -> tables.Row:
 def sampled_columns(result: Placed) -> tables.Row:
     """Status, structure and distances of what a generator gave."""
     if result.crystal is None:
-        return {"status": Status.SAMPLING_FAILED, "reason": result.reason, "n_atoms": 0}
+        return {"status": result.status, "reason": result.reason, "n_atoms": 0}
+    kept = result.symmetry
     return {
         "status": Status.OK,
         "reason": "",
         **result.crystal.columns(),
         "volume_per_atom": result.crystal.volume_per_atom,
         "min_distance": result.crystal.min_distance,
+        "imposed_space_group_number": kept.number if kept else None,
+        "imposed_sites": kept.sites if kept else None,
     }

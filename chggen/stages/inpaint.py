@@ -11,12 +11,11 @@ from chggen import composition as comp
 from chggen import progress as bars
 from chggen import provenance, tables
 from chggen.campaign import row_seeds, seed_sequence
-from chggen.config import InpaintConfig
+from chggen.config import InpaintConfig, Symmetry
 from chggen.crystal import Crystal, row_id
-from chggen.diffusion.checkpoint import load_network
-from chggen.diffusion.generation import sample
-from chggen.diffusion.sampler import make_sampler
 from chggen.errors import Status
+from chggen.generators.diffusion import DiffusionGenerator
+from chggen.generators.selection import selecting
 from chggen.placement import Task
 from chggen.stages.generate import sampled_columns
 from chggen.stages.lineage import descend
@@ -28,6 +27,8 @@ def inpaint(
     settings: InpaintConfig,
     campaign_seed: int,
     progress: bars.Progress = bars.silent,
+    *,
+    symmetry: Symmetry = "auto",
 ) -> None:
     """Draw guests into every framework; writes ``inpainted``.
 
@@ -40,9 +41,11 @@ def inpaint(
         settings: section ``inpaint`` of the config.
         campaign_seed: seed of the campaign.
         progress: called with (structures done, structures in all).
+        symmetry: space groups that are kept, as in the system's config.
     """
     frameworks = tables.read(source, "refined")
-    network, card = load_network(settings.checkpoint)
+    generator = selecting(DiffusionGenerator(settings), settings, symmetry)
+    checkpoint = generator.inputs["checkpoint"]
     tasks, parents, draws = [], [], []
     for row in frameworks:
         if row["status"] != Status.OK:
@@ -53,11 +56,10 @@ def inpaint(
             tasks.append(task(row, seed))
             parents.append(row)
             draws.append(draw)
-    sampler = make_sampler(settings.sampler, settings.resampling)
-    sampled = sample(tasks, network, sampler, settings.batch_atoms, progress)
+    sampled = generator(tasks, progress)
     out: dict[str, list[tables.Row]] = {}
     for parent, draw, drawn, result in zip(parents, draws, tasks, sampled, strict=True):
-        row = _lineage(parent, draw, drawn.seed, settings, card["hash"])
+        row = _lineage(parent, draw, drawn.seed, settings, checkpoint)
         row |= sampled_columns(result) | {
             "score_calls": result.score_calls,
             "formula_units": parent["formula_units"],
@@ -71,13 +73,14 @@ def inpaint(
         row
         for framework in frameworks
         for row in out.get(framework["id"], [])
-        or [_lineage(framework, 0, framework["random_seed"], settings, card["hash"])]
+        or [_lineage(framework, 0, framework["random_seed"], settings, checkpoint)]
     ]
     header = provenance.header(
         "inpaint",
         settings.model_dump(mode="json"),
-        {Path(source).name: provenance.file_digest(source), "checkpoint": card["hash"]},
+        {Path(source).name: provenance.file_digest(source), **generator.inputs},
         campaign_seed=campaign_seed,
+        symmetry=symmetry,
     )
     tables.write(output, "inpainted", rows, header)
 
@@ -127,4 +130,5 @@ def _lineage(
         "generator": "diffusion",
         "sampler": settings.sampler,
         "checkpoint": checkpoint,
+        "candidates": settings.candidates,
     }

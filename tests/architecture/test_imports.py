@@ -63,6 +63,7 @@ BESIDE = {
     ("generators", "orbits"),
     ("diffusion", "orbits"),
     ("generators", "diffusion"),
+    ("generators", "potential"),
     ("generators", "spacegroups"),
     ("generators", "wyckoff"),
 }

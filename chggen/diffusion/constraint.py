@@ -1,0 +1,102 @@
+"""Space groups kept during sampling: noise and score on the invariant subspace.
+
+For an operation that takes atom i to atom k(i) with the Cartesian rotation Q (row vectors:
+v Q), a displacement field v is invariant if v[k(i)] = v[i] Q. Two linear maps make fields
+invariant:
+
+- **project**: the mean over all operations of v[k(i)] Q⁻¹. It is the orthogonal projection,
+  and what the network's own score goes through to stop rounding from growing.
+- **replicate**: one atom of each orbit keeps the part of its vector that its site symmetry
+  allows, the others get its images. Noise goes through this one: each atom then carries
+  noise of the level that the network is told, along the directions that are free. (The
+  projection would divide its variance by the size of the orbit.)
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from chggen.diffusion.batch import Batch
+from chggen.placement import ImposedSymmetry, Task
+
+Floats = NDArray[np.float64]
+
+
+def cartesian(symmetry: ImposedSymmetry, cell: Floats) -> Floats:
+    """Rotations [m, 3, 3] for Cartesian row vectors: ``v @ Q``."""
+    found: Floats = np.linalg.inv(cell) @ symmetry.rotations.transpose(0, 2, 1) @ cell
+    return found
+
+
+def projection(symmetry: ImposedSymmetry, cell: Floats) -> Floats:
+    """Matrix [3n, 3n] (row vectors) of the orthogonal projection."""
+    turns = np.linalg.inv(cartesian(symmetry, cell))
+    count, n = symmetry.permutations.shape
+    matrix = np.zeros((n, 3, n, 3))
+    atoms = np.arange(n)
+    for turn, images in zip(turns, symmetry.permutations, strict=True):
+        matrix[images, :, atoms, :] += turn / count
+    return matrix.reshape(3 * n, 3 * n)
+
+
+def replication(symmetry: ImposedSymmetry, cell: Floats) -> Floats:
+    """Matrix [3n, 3n] (row vectors) that copies one atom of each orbit to its images."""
+    turns = cartesian(symmetry, cell)
+    images = symmetry.permutations
+    n = images.shape[1]
+    matrix = np.zeros((n, 3, n, 3))
+    first = images.min(axis=0)
+    for atom in np.unique(first):
+        # its site symmetry leaves the mean over the operations that keep it
+        allowed = turns[images[:, atom] == atom].mean(axis=0)
+        for image in np.unique(images[:, atom]):
+            turn = turns[np.argmax(images[:, atom] == image)]
+            matrix[atom, :, image, :] = allowed @ turn
+    return matrix.reshape(3 * n, 3 * n)
+
+
+class Constraint:
+    """The maps of a batch; crystals without a space group pass unchanged.
+
+    Args:
+        tasks: what is sampled.
+        batch: the same, packed.
+    """
+
+    def __init__(self, tasks: Sequence[Task], batch: Batch) -> None:
+        self.any = any(task.symmetry is not None for task in tasks)
+        if not self.any:
+            return
+        most = max(len(task.crystal) for task in tasks)
+        eye = np.eye(3 * most)
+        maps = np.stack([np.stack([eye] * len(tasks))] * 2)
+        for s, task in enumerate(tasks):
+            if task.symmetry is not None:
+                size = 3 * len(task.crystal)
+                maps[0, s, :size, :size] = projection(task.symmetry, task.crystal.cell)
+                maps[1, s, :size, :size] = replication(task.symmetry, task.crystal.cell)
+        self._maps = torch.as_tensor(maps).to(batch.positions)
+        starts = torch.cumsum(batch.sizes, 0) - batch.sizes
+        place = torch.arange(len(batch.system), device=batch.system.device)
+        self._slot = batch.system * most + place - starts[batch.system]
+        self._shape = (len(tasks), most)
+
+    def _apply(self, which: int, vectors: Tensor) -> Tensor:
+        if not self.any:
+            return vectors
+        systems, most = self._shape
+        padded = vectors.new_zeros(systems * most, 3)
+        padded[self._slot] = vectors
+        mapped = torch.bmm(padded.view(systems, 1, 3 * most), self._maps[which])
+        return mapped.view(-1, 3)[self._slot]
+
+    def project(self, vectors: Tensor) -> Tensor:
+        """Invariant part of a vector field [n, 3]."""
+        return self._apply(0, vectors)
+
+    def replicate(self, vectors: Tensor) -> Tensor:
+        """Noise [n, 3] that keeps the space groups, of unit size per atom."""
+        return self._apply(1, vectors)
