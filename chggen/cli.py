@@ -27,6 +27,10 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="table to write")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="take this verb's section from a config file")
 ]
+COMPARED = "diffusion,random,random_selected,pyxtal"
+KeptSymmetry = Annotated[
+    str, typer.Option(help="space groups kept: none, auto, a number or 195-230")
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", help="key=value of this verb's section; may be repeated"),
@@ -42,6 +46,7 @@ def generate(
     volume: Annotated[float | None, typer.Option(help="Å³ per atom; default: regression")] = None,
     seed: Annotated[int, typer.Option(min=0, help="lattice seed")] = 0,
     campaign_seed: Annotated[int, typer.Option(min=0)] = 2025,
+    symmetry: KeptSymmetry = "auto",
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
@@ -60,7 +65,8 @@ def generate(
     }
     settings = configfile.parse_section(GenerateConfig, "generate", config, changes or ())
     with bar("generate") as progress:
-        run(output, shard, cells, settings, campaign_seed, progress)
+        kept = configfile.parse_symmetry(symmetry)
+        run(output, shard, cells, settings, campaign_seed, progress, symmetry=kept)
 
 
 @app.command()
@@ -103,6 +109,7 @@ def inpaint(
     source: Source,
     output: Output = Path("inpainted.parquet"),
     campaign_seed: Annotated[int, typer.Option(min=0)] = 2025,
+    symmetry: KeptSymmetry = "auto",
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
@@ -112,7 +119,8 @@ def inpaint(
 
     settings = configfile.parse_section(InpaintConfig, "inpaint", config, changes or ())
     with bar("inpaint") as progress:
-        run(source, output, settings, campaign_seed, progress)
+        kept = configfile.parse_symmetry(symmetry)
+        run(source, output, settings, campaign_seed, progress, symmetry=kept)
 
 
 @app.command()
@@ -231,7 +239,10 @@ def evaluate(
     table: Annotated[Path | None, typer.Option(help="write one row per sample (Parquet)")] = None,
     against: Annotated[Path | None, typer.Option(help="--json of an earlier run")] = None,
     cells: Annotated[str, typer.Option(help="true (of the file) or sampled")] = "true",
-    generators: Annotated[str, typer.Option(help="compared")] = "diffusion,random,pyxtal",
+    generators: Annotated[
+        str, typer.Option(help="compared")
+    ] = "diffusion,random,random_selected,pyxtal",
+    symmetry: KeptSymmetry = "auto",
     checkpoint: Annotated[str | None, typer.Option(help="score network")] = None,
     sampler: Annotated[str | None, typer.Option(help="fast or paper")] = None,
     min_atoms: Annotated[int, typer.Option(min=1)] = 3,
@@ -263,6 +274,7 @@ def evaluate(
         min_atoms=min_atoms,
         max_atoms=max_atoms,
         max_above_hull=max_above_hull,
+        symmetry=configfile.parse_symmetry(symmetry),
         generate=configfile.parse_section(
             GenerateConfig, "generate", config, [*(changes or ()), *extra]
         ),

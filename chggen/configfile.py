@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from chggen.config import Config, SystemConfig
+from chggen.config import Config, Symmetry, SystemConfig
 from chggen.errors import ConfigError
 
 
@@ -62,6 +62,18 @@ def parse_section[M: BaseModel](
         return model.model_validate(content)
     except ValidationError as error:
         raise ConfigError(_one_line(error, model, f"{name}.")) from error
+
+
+def parse_symmetry(text: str) -> Symmetry:
+    """Option ``--symmetry``: ``none``, ``auto``, a space group number or ``195-230``."""
+    low, dash, high = text.partition("-")
+    try:
+        value = text if low.isalpha() else (int(low), int(high)) if dash else int(low)
+        return TypeAdapter(Symmetry).validate_python(value)
+    except (ValueError, ValidationError) as error:
+        raise ConfigError(
+            f"--symmetry '{text}': neither none, auto, a space group number nor a range 195-230"
+        ) from error
 
 
 def override(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

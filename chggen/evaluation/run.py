@@ -13,7 +13,6 @@ import torch
 
 from chggen import provenance
 from chggen.checkpoints import read_card, volume_elements
-from chggen.config import GenerateConfig
 from chggen.errors import ChggenError, Status
 from chggen.evaluation.outcomes import NARROW, RELAXED, WIDE, Outcome, judge, same
 from chggen.evaluation.settings import Evaluation
@@ -21,6 +20,7 @@ from chggen.evaluation.statistics import paired, summary
 from chggen.evaluation.structures import Selection, select
 from chggen.evaluation.tasks import tasks_for
 from chggen.generators import make_generator
+from chggen.generators.selection import selecting
 from chggen.placement import Generator, Task
 from chggen.potential import CHGNetModel, load_potential
 from chggen.progress import bar
@@ -66,7 +66,7 @@ def evaluate(
         elements &= volume_elements()
     with bars("read structures") as progress:
         selection = select(settings, elements, progress)
-    makers = {name: make(name, settings.generate) for name in settings.generators}
+    makers = {name: make(name, settings) for name in settings.generators}
     model = load_potential(settings.relax.potential)
     start = time.process_time()
     with bars("relax known structures") as progress:
@@ -213,11 +213,15 @@ def strict(value: Any) -> Any:  # noqa: ANN401
     return int(value) if isinstance(value, np.integer) else value
 
 
-def make(name: str, settings: GenerateConfig) -> Generator:
+def make(name: str, settings: Evaluation) -> Generator:
     """Generator of a name, with the other settings of section ``generate``."""
     # a config may name a source of whole structures, with keys that only it has
-    update: dict[str, Any] = {"generator": name, "path": None, "options": {}}
-    made = make_generator(settings.model_copy(update=update))
+    plain = name.removesuffix("_selected")
+    update: dict[str, Any] = {"generator": plain, "path": None, "options": {}}
+    generate = settings.generate.model_copy(update=update)
+    made = make_generator(generate)
     if not callable(made):
         raise ChggenError(f"--generators '{name}': brings its own cells, places no atoms in given")
-    return made
+    if name == "diffusion":
+        return selecting(made, generate, settings.symmetry)
+    return made if plain == name else selecting(made, generate, "none")

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from chggen.config import GenerateConfig, RelaxConfig
+from chggen.config import GenerateConfig, RelaxConfig, Symmetry
 from chggen.errors import ChggenError
 
-#: Generators that can be compared; the first is the one that is evaluated.
-GENERATORS: Final = ("diffusion", "random", "pyxtal")
+#: Generators that can be compared; the first is the one that is evaluated. Candidates are
+#: ranked for it and for ``random_selected``, which shows what the ranking does by itself.
+GENERATORS: Final = ("diffusion", "random", "random_selected", "pyxtal")
 CELLS: Final = ("true", "sampled")
 
 Cells = Literal["true", "sampled"]
@@ -29,6 +30,7 @@ class Evaluation:
         min_atoms: fewest atoms per cell.
         max_atoms: most atoms per cell.
         max_above_hull: eV/atom; stays out if the file has no such column.
+        symmetry: space groups that diffusion keeps, as in a system's config.
         generate: section ``generate``; its ``generator`` is replaced by each in turn.
         relax: criteria of all relaxations, of the truth too.
     """
@@ -42,6 +44,7 @@ class Evaluation:
     min_atoms: int = 3
     max_atoms: int = 14
     max_above_hull: float = 0.05
+    symmetry: Symmetry = "auto"
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     relax: RelaxConfig = field(default_factory=lambda: RelaxConfig(max_steps=250))
 
