@@ -60,9 +60,12 @@ def neighbour_list(
         cutoff: radius, Å.
 
     Returns:
-        centre [e], neighbour [e] and vector from one to the other [e, 3] in Å.
+        centre [e], ascending, neighbour [e] and vector from one to the other [e, 3] in Å.
     """
     centre, other, shifts = _pairs(positions, cells, system, cutoff)
+    if bool((centre.diff() < 0).any()):  # the fast list is in order
+        order = torch.argsort(centre, stable=True)
+        centre, other, shifts = centre[order], other[order], shifts[order]
     offset = torch.einsum("ei,eij->ej", shifts.to(positions.dtype), cells[system[centre]])
     return centre, other, positions[other] - positions[centre] + offset
 

@@ -104,21 +104,21 @@ def neighbour_graph(batch: Batch, cutoff: float, most: int) -> Graph:
     from chggen.neighbours import neighbour_list
 
     with torch.no_grad():
-        centre, other, vectors = neighbour_list(batch.positions, batch.cells, batch.system, cutoff)
-        distance = vectors.norm(dim=-1)
-        order = torch.argsort(distance)
-        order = order[torch.argsort(centre[order], stable=True)]
-        centre, other = centre[order], other[order]
-        vectors, distance = vectors[order], distance[order]
         n = len(batch.positions)
+        # each atom's pairs stand together, so that they fill the rows of a table
+        centre, other, vectors = neighbour_list(batch.positions, batch.cells, batch.system, cutoff)
         count = torch.bincount(centre, minlength=n)
         first = torch.cumsum(count, 0) - count
-        rank = torch.arange(len(centre), device=centre.device) - first[centre]
-        neighbours = torch.zeros(n, most, dtype=torch.long, device=centre.device)
-        dense = batch.positions.new_full((n, most, 3), 2 * cutoff)
-        reach = batch.positions.new_full((n,), cutoff)
-        kept, next_one = rank < most, rank == most
-        neighbours[centre[kept], rank[kept]] = other[kept]
-        dense[centre[kept], rank[kept]] = vectors[kept]
-        reach[centre[next_one]] = distance[next_one]
+        column = torch.arange(len(centre), device=centre.device) - first[centre]
+        width = max(int(count.max()), most + 1)
+        table = vectors.new_full((n, width), torch.inf)
+        table[centre, column] = vectors.norm(dim=-1)
+        distance, place = torch.topk(table, most + 1, largest=False)
+        reach = distance[:, most].clamp_max(cutoff)
+        distance, place = distance[:, :most], place[:, :most]
+        used = distance < torch.inf
+        # the last row stands for all unused places
+        pair = torch.where(used, first[:, None] + place, len(centre))
+        neighbours = torch.cat([other, other.new_zeros(1)])[pair]
+        dense = torch.cat([vectors, vectors.new_full((1, 3), 2 * cutoff)])[pair]
     return Graph(neighbours, dense, reach)
