@@ -48,6 +48,8 @@ lint: env
 bench: env
 	$(BIN)/python benchmarks/relax.py --from generated
 	$(BIN)/python benchmarks/relax.py --from made-up
+	$(BIN)/python benchmarks/score.py
+	$(BIN)/python benchmarks/generate.py
 
 # DATA and VALIDATION are CSV files with a cif column (mp_20, mpts_52); without DATA the
 # structures come from the Materials Project with the key in MP_API_KEY
