@@ -29,6 +29,7 @@ PACKAGES = (
     "pandas",
     "pyarrow",
     "pymatgen",
+    "pyxtal",
     "scipy",
     "snakemake",
     "spglib",

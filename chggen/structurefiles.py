@@ -8,7 +8,7 @@ import csv
 import gzip
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import IO, Literal, get_args
 
 from chggen.errors import ConfigError
 from chggen.provenance import digest, file_digest
@@ -87,7 +87,7 @@ def _problem(path: Path, kind: Kind) -> str:
             return _parquet_problem(path)
 
 
-def csv_text(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def csv_text(path: Path) -> IO[str]:
     """Open a CSV or CSV.gz file as text."""
     return gzip.open(path, "rt") if path.suffix.lower() == ".gz" else path.open()
 

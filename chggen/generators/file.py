@@ -137,8 +137,8 @@ def entries(path: Path) -> Iterator[Entry]:
         case "csv":
             import pandas as pd
 
-            with csv_text(path) as file:
-                texts = pd.read_csv(file, usecols=["cif"], dtype=str)["cif"]
+            with csv_text(path) as lines:
+                texts = pd.read_csv(lines, usecols=["cif"], dtype=str)["cif"]
             for row, text in enumerate(texts.fillna("")):
                 yield _cif(text, f"row {row}")
         case "parquet":

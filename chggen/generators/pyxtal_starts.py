@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 FRACTIONS: Final = (0.8, 0.65, 0.5)
 #: Å³ per atom under which a cell is taken for an error (the densest solids have 3).
 LEAST_VOLUME: Final = 1.0
-#: Space groups that are tried at each fraction, and PyXtal's attempts for each.
+#: Tries with a space group at each fraction, and PyXtal's attempts for each.
 _GROUPS: Final = 8
 _ATTEMPTS: Final = 4
 #: PyXtal's own least distance is this fraction of the sum of covalent radii.
@@ -67,7 +67,8 @@ def place(task: Task) -> Placed:
     if not fitting:
         return Placed(None, "no space group of the cell's lattice can hold its atoms", 0)
     for fraction in FRACTIONS:
-        for number in rng.permutation(fitting)[:_GROUPS]:
+        # in turn where there are few: a triclinic cell has one
+        for number in np.resize(rng.permutation(fitting), _GROUPS):
             found = ways[int(number)]
             setting = found[rng.integers(len(found))]
             frac = _fill(crystal, setting, species, counts, fraction, rng)
