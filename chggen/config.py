@@ -182,8 +182,9 @@ class GenerateConfig(Strict):
     EDM-type grid with stochastic Heun steps (at most 60)."""
     lattice: LatticeConfig = LatticeConfig()
     """How cells are drawn."""
-    candidates: Count = 8
-    """Draws per structure; the one with the lowest single-point energy is kept."""
+    candidates: Count | None = None
+    """Draws per structure; the one with the lowest single-point energy is kept. Default: 16
+    with ``diffusion``, 1 with other generators."""
     ranking_potential: Potential = "chgnet-0.3.0"
     """Potential that ranks the draws."""
     batch_atoms: Count = 1200
@@ -203,6 +204,13 @@ class GenerateConfig(Strict):
         if self.options and self.generator in GENERATORS:
             raise ValueError(f"options: generator '{self.generator}' has none, plug-ins may")
         return self
+
+    @property
+    def draws(self) -> int:
+        """Candidates per structure."""
+        if not self.draws_cells:
+            return 1
+        return self.candidates or (16 if self.generator == "diffusion" else 1)
 
     @property
     def draws_cells(self) -> bool:
@@ -287,7 +295,7 @@ class InpaintConfig(Strict):
     """For ``paper``: passes per noise level (r)."""
     draws: Count = 3
     """Independent structures per framework."""
-    candidates: Count = 4
+    candidates: Count = 8
     """Draws per structure; the one with the lowest single-point energy is kept."""
     ranking_potential: Potential = "chgnet-0.3.0"
     """Potential that ranks the draws."""

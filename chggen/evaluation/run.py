@@ -223,5 +223,5 @@ def make(name: str, settings: Evaluation) -> Generator:
     if not callable(made):
         raise ChggenError(f"--generators '{name}': brings its own cells, places no atoms in given")
     if name == "diffusion":
-        return selecting(made, generate, settings.symmetry)
-    return made if plain == name else selecting(made, generate, "none")
+        return selecting(made, generate, generate.draws, settings.symmetry)
+    return made if plain == name else selecting(made, generate, settings.generate.draws, "none")

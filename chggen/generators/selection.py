@@ -24,7 +24,10 @@ Energies = Callable[[Sequence[Crystal | None]], NDArray[np.float64]]
 
 
 def selecting(
-    inner: Generator, settings: GenerateConfig | InpaintConfig, symmetry: Symmetry
+    inner: Generator,
+    settings: GenerateConfig | InpaintConfig,
+    candidates: int,
+    symmetry: Symmetry,
 ) -> Generator:
     """Wrap a generator as a section of the config asks for.
 
@@ -32,7 +35,7 @@ def selecting(
     """
     if inner.name != "diffusion" and symmetry == "auto":
         symmetry = "none"
-    if settings.candidates == 1:
+    if candidates == 1:
         return inner if symmetry == "none" else Selecting(inner, 1, symmetry, None, {})
     model = load_potential(settings.ranking_potential)
 
@@ -40,7 +43,7 @@ def selecting(
         return energies_per_atom(crystals, model, settings.batch_atoms)
 
     inputs = {"ranking_potential": model.hash}
-    return Selecting(inner, settings.candidates, symmetry, energies, inputs)
+    return Selecting(inner, candidates, symmetry, energies, inputs)
 
 
 class Selecting:

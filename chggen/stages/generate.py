@@ -63,7 +63,7 @@ def generate(
         made, facts = _brought(generator, order, progress)
     else:
         lattice_seed = seed_sequence(campaign_seed, *place, "lattice")
-        generator = selecting(generator, settings, symmetry)
+        generator = selecting(generator, settings, settings.draws, symmetry)
         settings = _with_fitting_lattices(settings, symmetry)
         made, facts = _filled(
             generator, shard.composition, cells, settings, lattice_seed, seeds, progress
@@ -160,7 +160,7 @@ def _common(shard: Shard, settings: GenerateConfig, checkpoint: str | None) -> t
         "generator": settings.generator,
         "sampler": settings.sampler if settings.generator == "diffusion" else None,
         "checkpoint": checkpoint,
-        "candidates": settings.candidates if settings.draws_cells else 1,
+        "candidates": settings.draws,
     }
 
 

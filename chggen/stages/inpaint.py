@@ -44,7 +44,7 @@ def inpaint(
         symmetry: space groups that are kept, as in the system's config.
     """
     frameworks = tables.read(source, "refined")
-    generator = selecting(DiffusionGenerator(settings), settings, symmetry)
+    generator = selecting(DiffusionGenerator(settings), settings, settings.candidates, symmetry)
     checkpoint = generator.inputs["checkpoint"]
     tasks, parents, draws = [], [], []
     for row in frameworks:

@@ -81,7 +81,7 @@ def test_auto_leaves_half_of_the_draws_free():
 
 def test_only_the_diffusion_model_keeps_groups_by_itself():
     plain = RandomGenerator()
-    assert selecting(plain, GenerateConfig(generator="random", candidates=1), "auto") is plain
+    assert selecting(plain, GenerateConfig(generator="random"), 1, "auto") is plain
 
 
 def test_energies_are_those_of_the_potential():
