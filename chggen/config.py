@@ -350,7 +350,7 @@ class TrainConfig(Strict):
     """Same kind of file, for the validation loss."""
     output: Path = Path("runs/score")
     """Directory of checkpoints and log."""
-    preset: Literal["default", "paper", "tiny"] = "default"
+    preset: Literal["default", "small", "paper", "tiny"] = "default"
     """Network and noise settings (chggen.diffusion.settings)."""
     epochs: Count = 40
     """Passes over the data."""
