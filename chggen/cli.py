@@ -238,7 +238,7 @@ def evaluate(
     json: Annotated[Path | None, typer.Option(help="write all figures here")] = None,
     table: Annotated[Path | None, typer.Option(help="write one row per sample (Parquet)")] = None,
     against: Annotated[Path | None, typer.Option(help="--json of an earlier run")] = None,
-    cells: Annotated[str, typer.Option(help="true (of the file) or sampled")] = "true",
+    cells: Annotated[str, typer.Option(help="true (of the file), sampled or framework")] = "true",
     generators: Annotated[
         str, typer.Option(help="compared")
     ] = "diffusion,random,random_selected,pyxtal",

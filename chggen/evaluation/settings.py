@@ -11,9 +11,9 @@ from chggen.errors import ChggenError
 #: Generators that can be compared; the first is the one that is evaluated. Candidates are
 #: ranked for it and for ``random_selected``, which shows what the ranking does by itself.
 GENERATORS: Final = ("diffusion", "random", "random_selected", "pyxtal")
-CELLS: Final = ("true", "sampled")
+CELLS: Final = ("true", "sampled", "framework")
 
-Cells = Literal["true", "sampled"]
+Cells = Literal["true", "sampled", "framework"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Evaluation:
         limit: most structures taken from it.
         samples: structures generated per known one (K).
         seed: of the choice of structures and of every sample.
-        cells: ``true`` cells of the file, or ``sampled`` as a campaign draws them.
+        cells: ``true`` cells of the file, ``sampled`` as a campaign draws them, or the
+            file's ``framework``, with only its rarest element to be placed (inpainting).
         generators: what is compared, of :data:`GENERATORS`.
         min_atoms: fewest atoms per cell.
         max_atoms: most atoms per cell.
@@ -56,6 +57,8 @@ class Evaluation:
             )
         if self.cells not in CELLS:
             raise ChggenError(f"--cells '{self.cells}': known are {', '.join(CELLS)}")
+        if self.cells == "framework" and "pyxtal" in self.generators:
+            raise ChggenError("--cells framework: --generators must leave out pyxtal")
         for option in ("limit", "samples"):
             if getattr(self, option) < 1:
                 raise ChggenError(f"--{option} {getattr(self, option)}: must be at least 1")

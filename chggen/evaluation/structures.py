@@ -114,6 +114,8 @@ def _take(
         return "not readable"
     if not settings.min_atoms <= len(crystal) <= settings.max_atoms:
         return "number of atoms"
+    if settings.cells == "framework" and len(set(crystal.atomic_numbers.tolist())) == 1:
+        return "one element"
     if not {SYMBOLS[z] for z in crystal.atomic_numbers.tolist()} <= set(elements):
         return "unknown elements"
     name = str(row["material_id"]) if "material_id" in row else f"row {index}"

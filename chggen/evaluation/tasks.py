@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chggen.config import LatticeConfig
 from chggen.crystal import Crystal
@@ -30,6 +31,7 @@ def tasks_for(
         truth: structures to be found.
         cells: ``true``: the file's cell for every sample. ``sampled``: as a campaign does,
             one lattice per sample at the predicted volume, with the file's number of atoms.
+            ``framework``: the file's cell with all atoms but the guests in their places.
         samples: per structure.
         seed: of the run.
         lattice: how cells are drawn.
@@ -49,6 +51,14 @@ def tasks_for(
             shapes = [x.cell for x in sample_lattices(samples, volume * n, lattice, source)]
         for k, cell in enumerate(shapes):
             stream = int(np.random.SeedSequence([seed, known.row, 1, k]).generate_state(1)[0])
-            start = Crystal.of(cell, numbers, np.zeros((n, 3)))
-            tasks.append(Task(start, np.ones(n, bool), stream))
+            guest = guests(numbers) if cells == "framework" else np.ones(n, bool)
+            frac = np.where(guest[:, None], 0.0, known.crystal.frac_coords)
+            tasks.append(Task(Crystal.of(cell, numbers, frac), guest, stream))
     return tasks
+
+
+def guests(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Atoms of the rarest element; of several, the lightest (lithium rather than iron)."""
+    species, counts = np.unique(numbers, return_counts=True)
+    found: NDArray[np.bool_] = numbers == species[counts.argmin()]
+    return found
