@@ -179,7 +179,7 @@ class GenerateConfig(Strict):
     """Score network: ``pretrained`` or the path of a .safetensors file."""
     sampler: Literal["fast", "paper"] = "fast"
     """``paper``: 200 levels with 5 corrector steps (1,200 score calls); ``fast``: an
-    EDM-type grid with stochastic Heun steps (at most 60)."""
+    EDM-type grid with stochastic Heun steps (29 per draw)."""
     lattice: LatticeConfig = LatticeConfig()
     """How cells are drawn."""
     candidates: Count | None = None
@@ -290,7 +290,7 @@ class InpaintConfig(Strict):
     """Score network: ``pretrained`` or the path of a .safetensors file."""
     sampler: Literal["fast", "paper"] = "fast"
     """``paper``: predictor-corrector with RePaint resampling (some 3,600 score calls);
-    ``fast``: a noise level per atom, hosts clean, no resampling (at most 60)."""
+    ``fast``: a noise level per atom, hosts clean, no resampling (29 per draw)."""
     resampling: Count = 3
     """For ``paper``: passes per noise level (r)."""
     draws: Count = 3
