@@ -20,7 +20,7 @@ import torch
 from chggen.diffusion.data import StructureData
 from chggen.diffusion.objective import error_by_level
 from chggen.diffusion.settings import PRESETS, Preset
-from chggen.diffusion.training import LEVELS, Trainer
+from chggen.diffusion.training import LEVELS, Trainer, finish
 
 WARM = 12  # steps before the clock starts: compilation, kernels
 TIMED = 25  # steps whose mean cost sets the length of the schedule
@@ -67,6 +67,10 @@ def main() -> None:
             training=small.training.model_copy(update=training),
         )
         trainer = trained(preset, data, 60 * args.minutes)
+        # kept, so that recovery can be measured too (chggen evaluate --checkpoint)
+        folder = args.cache / str(len(found))
+        folder.mkdir(parents=True, exist_ok=True)
+        finish(trainer, folder, None, lambda _record: None)
         errors = error_by_level(trainer.averaged(), batches, LEVELS)
         found[name] = {
             "parameters": sum(p.numel() for p in trainer.network.parameters()),

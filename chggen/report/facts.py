@@ -140,6 +140,7 @@ def _search(system: str, config: Config, headers: Headers) -> Lines:
     return [
         ("system", system),
         ("compositions", str(len(chosen.formulas()))),
+        ("space groups kept while sampling", str(chosen.symmetry)),
         *cells,
         ("guests", _seen(headers, "refined", "guests")),
         ("campaign seed", str(config.seed)),
@@ -148,7 +149,10 @@ def _search(system: str, config: Config, headers: Headers) -> Lines:
 
 def _generation(config: Config, headers: Headers) -> Lines:
     network = ("inputs", "checkpoint")
-    lines = [("generator", config.generate.generator)]
+    lines = [
+        ("generator", config.generate.generator),
+        ("candidates per structure", str(config.generate.draws)),
+    ]
     if config.generate.generator == "diffusion":
         lines.append(("sampler", config.generate.sampler))
         lines.append(("score network (sha256)", _seen(headers, "generated", *network)))
@@ -160,7 +164,8 @@ def _generation(config: Config, headers: Headers) -> Lines:
         *lines,
         ("inpainting sampler", config.inpaint.sampler),
         ("inpainting score network (sha256)", _seen(headers, "inpainted", *network)),
-        ("draws per framework", str(config.inpaint.draws)),
+        ("structures per framework", str(config.inpaint.draws)),
+        ("candidates per inpainted structure", str(config.inpaint.candidates)),
     ]
 
 
