@@ -20,7 +20,7 @@ class DiffusionGenerator:
 
     def __init__(self, settings: GenerateConfig | InpaintConfig) -> None:
         self._network, card = load_network(settings.checkpoint)
-        self._sampler = make_sampler(settings.sampler, getattr(settings, "resampling", 1))
+        self._sampler = make_sampler(settings.sampler, getattr(settings, "resampling", 3))
         self._batch_atoms = settings.batch_atoms
         self.inputs = {"checkpoint": str(card["hash"])}
 
