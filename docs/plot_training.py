@@ -1,6 +1,6 @@
 """Draw docs/training.png: training loss of the runs in docs/training/*.jsonl.
 
-    python docs/plot_training.py
+python docs/plot_training.py
 """
 
 import json
@@ -17,7 +17,7 @@ WINDOW = 12  # records per point
 
 
 def main() -> None:
-    """Loss over training steps, smoothed."""
+    """Loss over training steps, running median."""
     figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     for path in sorted((HERE / "training").glob("*.jsonl")):
         records = [json.loads(line) for line in path.read_text().splitlines()]
@@ -28,7 +28,8 @@ def main() -> None:
         steps, last = np.unique(steps[::-1], return_index=True)
         losses = losses[::-1][last]
         window = min(WINDOW, len(losses))
-        smooth = np.convolve(losses, np.ones(window) / window, "valid")
+        # a median: single batches with extreme losses occur (and are clipped)
+        smooth = np.median(np.lib.stride_tricks.sliding_window_view(losses, window), axis=1)
         line = axes.plot(steps[window - 1 :], smooth, label=path.stem, lw=1.6)[0]
         axes.plot(steps, losses, color=line.get_color(), alpha=0.2, lw=0.7)
     axes.set(xlabel="step (384 atoms)", ylabel="loss per component, all σ", ylim=(0.38, 0.7))

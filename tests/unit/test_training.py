@@ -188,4 +188,4 @@ def test_presets_build() -> None:
         assert ScoreNetwork(preset.network).settings == preset.network
     paper = PRESETS["paper"].network
     assert (paper.channels, paper.cutoff, paper.neighbours) == ((64, 32, 16), 7.0, 60)
-    assert NetworkSettings() == PRESETS["default"].network
+    assert NetworkSettings() == PRESETS["small"].network
