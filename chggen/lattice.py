@@ -12,7 +12,7 @@ and F), and only these repeat. All other lattices differ from each other.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,7 +82,11 @@ class Lattice:
 
 
 def sample_lattices(
-    n: int, volumes: ArrayLike, settings: LatticeConfig, seed_sequence: np.random.SeedSequence
+    n: int,
+    volumes: ArrayLike,
+    settings: LatticeConfig,
+    seed_sequence: np.random.SeedSequence,
+    kinds: Collection[tuple[Bravais, str]] | None = None,
 ) -> list[Lattice]:
     """Draw ``n`` lattices of given volumes.
 
@@ -98,6 +102,8 @@ def sample_lattices(
         volumes: cell volumes in Å³, one number or [n].
         settings: types and ranges.
         seed_sequence: source of all randomness; left as it is (nothing is spawned).
+        kinds: Bravais types with centrings that are wanted; all if not given, and also if
+            ``settings`` allows none of them.
 
     Returns:
         ``n`` lattices, each of its volume to rounding.
@@ -109,11 +115,13 @@ def sample_lattices(
     sizes = np.broadcast_to(np.asarray(volumes, dtype=np.float64), (n,))
     if not (np.isfinite(sizes) & (sizes > 0)).all():
         raise ValueError("volumes must be positive numbers")
-    types = list(dict.fromkeys(settings.types))
+    allowed = {t: _KINDS[t].centrings for t in dict.fromkeys(settings.types)}
+    wanted = {t: "".join(c for c in cs if (t, c) in (kinds or ())) for t, cs in allowed.items()}
+    allowed = {t: cs for t, cs in wanted.items() if cs} or allowed
+    types = list(allowed)
     turns = _rounds(types, _child(seed_sequence, 0))
     centrings = {
-        t: _rounds(list(_KINDS[t].centrings), _child(seed_sequence, 1, list(_KINDS).index(t)))
-        for t in types
+        t: _rounds(list(allowed[t]), _child(seed_sequence, 1, list(_KINDS).index(t))) for t in types
     }
     plan = [(t, next(centrings[t])) for t in itertools.islice(turns, n)]
     shapes = {

@@ -40,6 +40,7 @@ PACKAGES = (
 #: Files in the package that modules read: data and templates are as good as code.
 RESOURCES = {
     "chggen.references": ("data/*.csv",),
+    "chggen.wyckoff": ("data/symmetry_prior.json",),
     "chggen.report.page": ("report/*.html", "report/*.css", "report/*.js"),
     "chggen.volume": ("pretrained/volume.*",),
 }

@@ -109,6 +109,11 @@ def bravais_type(number: int) -> Bravais:
     return name
 
 
+def lattice_kind(number: int) -> tuple[Bravais, str]:
+    """Bravais type and centring of a space group, as :mod:`chggen.lattice` names them."""
+    return bravais_type(number), _centring(number).replace("R", "P")
+
+
 def _centring(number: int) -> str:
     letter = symbols()[number][0]
     return "C" if letter == "A" else letter

@@ -11,7 +11,7 @@ from chggen import composition as comp
 from chggen import progress as bars
 from chggen import provenance, spacegroups, tables
 from chggen.campaign import Shard, row_seeds, seed_sequence
-from chggen.config import GenerateConfig, Symmetry
+from chggen.config import Bravais, GenerateConfig, Symmetry
 from chggen.crystal import Crystal, row_id
 from chggen.errors import Status
 from chggen.generators import make_generator
@@ -64,9 +64,14 @@ def generate(
     else:
         lattice_seed = seed_sequence(campaign_seed, *place, "lattice")
         generator = selecting(generator, settings, settings.draws, symmetry)
-        settings = _with_fitting_lattices(settings, symmetry)
         made, facts = _filled(
-            generator, shard.composition, cells, settings, lattice_seed, seeds, progress
+            generator,
+            shard.composition,
+            dict(cells) | {"kinds": _fitting_lattices(symmetry)},
+            settings,
+            lattice_seed,
+            seeds,
+            progress,
         )
     common = _common(shard, settings, generator.inputs.get("checkpoint"))
     rows = [
@@ -85,15 +90,12 @@ def generate(
     tables.write(output, "generated", rows, header)
 
 
-def _with_fitting_lattices(settings: GenerateConfig, symmetry: Symmetry) -> GenerateConfig:
-    """Draw only lattices that the space groups asked for can have, if there are any."""
+def _fitting_lattices(symmetry: Symmetry) -> set[tuple[Bravais, str]] | None:
+    """Lattices that the space groups asked for have; None if all will do."""
     if isinstance(symmetry, str):
-        return settings
+        return None
     low, high = (symmetry, symmetry) if isinstance(symmetry, int) else symmetry
-    fitting = {spacegroups.bravais_type(number) for number in range(low, high + 1)}
-    types = [t for t in settings.lattice.types if t in fitting] or settings.lattice.types
-    lattice = settings.lattice.model_copy(update={"types": types})
-    return settings.model_copy(update={"lattice": lattice})
+    return {spacegroups.lattice_kind(number) for number in range(low, high + 1)}
 
 
 def _filled(
@@ -113,7 +115,7 @@ def _filled(
         volume = predict_volume_per_atom(composition).volume_per_atom
     numbers = [np.array(comp.atomic_numbers(composition, u)) for u in units]
     volumes = np.array([volume * len(z) for z in numbers])
-    lattices = sample_lattices(count, volumes, settings.lattice, lattice_seed)
+    lattices = sample_lattices(count, volumes, settings.lattice, lattice_seed, cells["kinds"])
     tasks = [
         Task(Crystal.of(lattice.cell, z, np.zeros((len(z), 3))), np.ones(len(z), bool), seed)
         for lattice, z, seed in zip(lattices, numbers, seeds, strict=True)

@@ -5,7 +5,9 @@ import pytest
 import spglib
 import torch
 
-from chggen.config import LatticeConfig
+from chggen import tables
+from chggen.campaign import Shard
+from chggen.config import GenerateConfig, LatticeConfig
 from chggen.crystal import Crystal
 from chggen.diffusion.batch import Batch
 from chggen.diffusion.constraint import Constraint, cartesian, projection, replication
@@ -16,6 +18,7 @@ from chggen.diffusion.settings import PRESETS
 from chggen.lattice import sample_lattices
 from chggen.orbits import impose
 from chggen.placement import Task
+from chggen.stages.generate import generate
 
 NUMBERS = np.array([30, 30, 15, 15, *[16] * 7])
 
@@ -113,3 +116,35 @@ def test_the_projected_score_is_the_score_for_an_equivariant_network(network, ta
         u = network(batch, network.graph(batch), torch.full((len(batch.system),), 0.5))
     projected = Constraint(kept, batch).project(u)
     assert torch.allclose(u, projected, atol=2e-4 * float(u.abs().max()))
+
+
+@pytest.mark.parametrize(("symmetry", "types"), [(225, {"cubic"}), ((143, 167), None)])
+def test_stage_keeps_what_is_asked_for(tmp_path, symmetry, types):
+    path = tmp_path / "generated.parquet"
+    cells = {"formula_units": [1], "lattices": 6, "volume_per_atom": 22.0}
+    settings = GenerateConfig(candidates=1)
+    generate(path, Shard("Na-Cl", "NaCl", 0), cells, settings, 1, symmetry=symmetry)
+    rows = tables.read(path, "generated")
+    assert len(rows) == 6
+    low, high = (symmetry, symmetry) if isinstance(symmetry, int) else symmetry
+    for row in rows:
+        if row["status"] == "symmetry_impossible":
+            assert row["reason"]
+            assert row["n_atoms"] == 0
+            continue
+        assert low <= row["imposed_space_group_number"] <= high
+        assert row["imposed_sites"].startswith("Na ")
+        assert row["bravais_type"] in (types or {"hexagonal", "rhombohedral"})
+    # only lattices that can have such a group are drawn
+    assert not any(row["status"] == "symmetry_impossible" for row in rows)
+
+
+def test_what_cannot_be_is_a_row(tmp_path):
+    path = tmp_path / "generated.parquet"
+    cells = {"formula_units": [1], "lattices": 3, "volume_per_atom": 22.0}
+    generate(
+        path, Shard("Na-Cl", "Na3Cl2", 0), cells, GenerateConfig(candidates=1), 1, symmetry=227
+    )
+    rows = tables.read(path, "generated")
+    assert [row["status"] for row in rows] == ["symmetry_impossible"] * 3
+    assert all("Wyckoff" in row["reason"] and row["n_atoms"] == 0 for row in rows)

@@ -56,6 +56,10 @@ BAD = [
     (SYSTEM + "formula_units", [1, 0], ["formula_units", "0"]),
     (SYSTEM + "volume_per_atom", "large", ["volume_per_atom", "large"]),
     (SYSTEM + "volume_per_atom", -20, ["volume_per_atom", "-20"]),
+    (SYSTEM + "symmetry", 231, ["systems.Zn-P-S.symmetry", "231"]),
+    (SYSTEM + "symmetry", "high", ["systems.Zn-P-S.symmetry", "high"]),
+    (SYSTEM + "symmetry", [230, 195], ["systems.Zn-P-S.symmetry", "[230, 195]"]),
+    ("generate/candidates", 0, ["generate.candidates", "0"]),
     (SYSTEM + "reference", "internet", ["reference.source", "internet"]),
     (SYSTEM + "reference", {"source": "file", "path": "nowhere.csv"}, ["reference", "nowhere.csv"]),
     (SYSTEM + "reference", "materials-project", ["reference", "MP_API_KEY"]),
@@ -85,6 +89,24 @@ def test_reference_must_cover_the_system() -> None:
     text = line_of(content)
     assert "systems.Na-Cl.reference" in text
     assert "Na" in text
+
+
+def test_only_the_diffusion_model_keeps_a_space_group() -> None:
+    content = changed("generate/generator", "random")
+    assert Campaign.load(content, "unused").config.generate.draws == 1
+    content["systems"]["Zn-P-S"]["symmetry"] = 225
+    text = line_of(content)
+    assert "systems.Zn-P-S.symmetry" in text
+    assert "225" in text
+    assert "random" in text
+
+
+@pytest.mark.parametrize("value", ["none", "auto", 225, [195, 230]])
+def test_symmetry(value: Any) -> None:
+    kept = Campaign.load(changed(SYSTEM + "symmetry", value), "unused").settings(
+        "generate", "Zn-P-S"
+    )
+    assert kept["symmetry"] == (tuple(value) if isinstance(value, list) else value)
 
 
 def test_checkpoint_must_know_the_elements(tmp_path: Path) -> None:
