@@ -183,8 +183,8 @@ class GenerateConfig(Strict):
     lattice: LatticeConfig = LatticeConfig()
     """How cells are drawn."""
     candidates: Count | None = None
-    """Draws per structure; the one with the lowest single-point energy is kept. Default: 16
-    with ``diffusion``, 1 with other generators."""
+    """Draws per structure, each in a cell of its own shape; the one with the lowest
+    single-point energy is kept. Default: 16 with ``diffusion``, 1 with other generators."""
     ranking_potential: Potential = "chgnet-0.3.0"
     """Potential that ranks the draws."""
     batch_atoms: Count = 1200

@@ -87,6 +87,7 @@ def sample_lattices(
     settings: LatticeConfig,
     seed_sequence: np.random.SeedSequence,
     kinds: Collection[tuple[Bravais, str]] | None = None,
+    shapes: int = 1,
 ) -> list[Lattice]:
     """Draw ``n`` lattices of given volumes.
 
@@ -104,9 +105,10 @@ def sample_lattices(
         seed_sequence: source of all randomness; left as it is (nothing is spawned).
         kinds: Bravais types with centrings that are wanted; all if not given, and also if
             ``settings`` allows none of them.
+        shapes: lattices in a row with the same Bravais type, centring and volume.
 
     Returns:
-        ``n`` lattices, each of its volume to rounding.
+        ``n · shapes`` lattices, each of its volume to rounding.
 
     Raises:
         ConfigError: if the ranges hold (next to) no cell that is not flat.
@@ -123,13 +125,14 @@ def sample_lattices(
     centrings = {
         t: _rounds(list(allowed[t]), _child(seed_sequence, 1, list(_KINDS).index(t))) for t in types
     }
-    plan = [(t, next(centrings[t])) for t in itertools.islice(turns, n)]
-    shapes = {
+    rows = [(t, next(centrings[t])) for t in itertools.islice(turns, n)]
+    plan = [key for key in rows for _ in range(shapes)]
+    drawn = {
         key: iter(_shapes(*key, plan.count(key), settings, seed_sequence)) for key in set(plan)
     }
     return [
-        Lattice(next(shapes[key]) * np.cbrt(size), *key)
-        for key, size in zip(plan, sizes, strict=True)
+        Lattice(next(drawn[key]) * np.cbrt(size), *key)
+        for key, size in zip(plan, np.repeat(sizes, shapes), strict=True)
     ]
 
 

@@ -80,12 +80,23 @@ class Selecting:
 
     def __call__(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Placed]:
         """Give the best draw of every task, in order."""
-        drawn = [self._draw(task, c) for task in tasks for c in range(self._candidates)]
+        return self.best_of([[task] * self._candidates for task in tasks], progress)
+
+    def best_of(
+        self, rows: Sequence[Sequence[Task]], progress: Progress | None = None
+    ) -> list[Placed]:
+        """Give the best draw of every row, whose candidates may differ in their cells.
+
+        Args:
+            rows: one task per candidate, all with the seed of the row.
+            progress: called with (rows done, rows in all), in fractions.
+        """
+        drawn = [self._draw(task, c) for row in rows for c, task in enumerate(row)]
         possible = [d for d in drawn if isinstance(d, Task)]
 
         def share(done: float, total: int) -> None:
             if progress:
-                progress(done / max(total, 1) * len(tasks), len(tasks))
+                progress(done / max(total, 1) * len(rows), len(rows))
 
         made = iter(self._inner(possible, share))
         placed = [

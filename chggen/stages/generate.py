@@ -15,7 +15,7 @@ from chggen.config import Bravais, GenerateConfig, Symmetry
 from chggen.crystal import Crystal, row_id
 from chggen.errors import Status
 from chggen.generators import make_generator
-from chggen.generators.selection import selecting
+from chggen.generators.selection import Selecting, selecting
 from chggen.generators.source import Order, Source
 from chggen.lattice import sample_lattices
 from chggen.placement import Generator, Placed, Task
@@ -115,14 +115,25 @@ def _filled(
         volume = predict_volume_per_atom(composition).volume_per_atom
     numbers = [np.array(comp.atomic_numbers(composition, u)) for u in units]
     volumes = np.array([volume * len(z) for z in numbers])
-    lattices = sample_lattices(count, volumes, settings.lattice, lattice_seed, cells["kinds"])
-    tasks = [
-        Task(Crystal.of(lattice.cell, z, np.zeros((len(z), 3))), np.ones(len(z), bool), seed)
-        for lattice, z, seed in zip(lattices, numbers, seeds, strict=True)
+    # every candidate of a row has a cell of its own shape: the ranking chooses cells too
+    shapes = settings.draws
+    lattices = sample_lattices(
+        count, volumes, settings.lattice, lattice_seed, cells["kinds"], shapes
+    )
+    rows = [
+        [
+            Task(Crystal.of(lattice.cell, z, np.zeros((len(z), 3))), np.ones(len(z), bool), seed)
+            for lattice in lattices[row * shapes : (row + 1) * shapes]
+        ]
+        for row, (z, seed) in enumerate(zip(numbers, seeds, strict=True))
     ]
+    if isinstance(generator, Selecting):
+        placed = generator.best_of(rows, progress)
+    else:
+        placed = generator([row[0] for row in rows], progress)
     made = [
-        _Made(placed, n, lattice.bravais_type)
-        for placed, n, lattice in zip(generator(tasks, progress), units, lattices, strict=True)
+        _Made(result, n, lattice.bravais_type)
+        for result, n, lattice in zip(placed, units, lattices[::shapes], strict=True)
     ]
     return made, {"volume_per_atom": volume}
 
