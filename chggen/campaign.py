@@ -16,7 +16,8 @@ import numpy as np
 from chggen import checkpoints, configfile, structurefiles
 from chggen import composition as comp
 from chggen.config import GENERATORS, Config, generator_plugins
-from chggen.contracts import POTENTIALS, require_same
+from chggen.contracts import require_same
+from chggen.energyspecs import ReferenceConfig, check_potential, is_chgnet, potential_contract
 from chggen.errors import CheckpointError, ConfigError, ContractError
 from chggen.provenance import code_digest, file_digest
 from chggen.references import contract_of, coverage_problem
@@ -118,6 +119,7 @@ class Campaign:
         settings: dict[str, Any] = {
             "settings": getattr(self.config, section).model_dump(mode="json")
         }
+        settings |= self._potential_facts(stage)
         if stage in {"generate", "inpaint"}:
             settings["campaign_seed"] = self.config.seed
         if stage == "generate":
@@ -138,6 +140,7 @@ class Campaign:
             settings["reference"] = chosen.reference.model_dump(mode="json")
             if chosen.reference.path is not None:
                 settings["reference_digest"] = file_digest(chosen.reference.path)
+            settings |= self._second_facts(chosen.second_reference)
         if stage == "report":
             settings["config"] = self.config.model_dump(mode="json")
         return settings
@@ -155,6 +158,57 @@ class Campaign:
             return {"plugin": point.value}
         return {"plugin": f"{point.value} of {point.dist.name} {point.dist.version}"}
 
+    @property
+    def _named_potentials(self) -> dict[str, str]:
+        """Every key that names a potential, with the name."""
+        config = self.config
+        named = {
+            "generate.ranking_potential": config.generate.ranking_potential,
+            "inpaint.ranking_potential": config.inpaint.ranking_potential,
+            "relax.potential": config.relax.potential,
+        }
+        if config.screen.second_potential is not None:
+            named["screen.second_potential"] = config.screen.second_potential
+        return named
+
+    def _potential_facts(self, stage: str) -> dict[str, Any]:
+        """Definitions and files of the potentials that a stage uses."""
+        section = "relax" if stage == "rerelax" else stage
+        own = sorted(
+            name
+            for key, name in self._named_potentials.items()
+            if key.startswith(f"{section}.") and name in self.config.potentials
+        )
+        facts: dict[str, Any] = {
+            "potentials": {n: self.config.potentials[n].model_dump(mode="json") for n in own}
+        }
+        if own:
+            facts["potential_digests"] = {n: self._potential_digests[n] for n in own}
+        return facts
+
+    @cached_property
+    def _potential_digests(self) -> dict[str, list[str]]:
+        """Of the files behind each potential; weights can be large, so read once."""
+        return {
+            name: [file_digest(path) for path in definition.files]
+            for name, definition in self.config.potentials.items()
+            if name in self._named_potentials.values()
+        }
+
+    def _second_facts(self, reference: ReferenceConfig | None) -> dict[str, Any]:
+        """What the second level of the screen depends on, if there is one."""
+        screen = self.config.screen
+        if screen.second_potential is None:
+            return {}
+        facts: dict[str, Any] = {"second_reference": None}
+        if screen.second_relax:
+            facts["relax"] = self.config.relax.model_dump(mode="json")
+        if reference is not None:
+            facts["second_reference"] = reference.model_dump(mode="json")
+            if reference.path is not None:
+                facts["second_reference_digest"] = file_digest(reference.path)
+        return facts
+
     def training(self) -> dict[str, Any]:
         """What rule ``train`` depends on."""
         return {"settings": self.config.train.model_dump(mode="json")}
@@ -167,25 +221,17 @@ class Campaign:
 
     def check(self) -> None:
         """Everything that can be known to fail, said before any job starts."""
+        named = self._check_potentials()
         for name, system in self.config.systems.items():
             where = f"config: systems.{name}"
             elements = system.elements
             heavy = sorted(e for e in elements if comp.ATOMIC_NUMBERS[e] > _HEAVIEST)
-            if heavy:
+            if heavy and any(is_chgnet(p, self.config.potentials) for p in named.values()):
                 raise ConfigError(f"{where}.compositions: CHGNet does not know {heavy[0]}")
             problem = coverage_problem(system.reference, elements)
             if problem:
                 raise ConfigError(f"{where}.reference: {problem}")
-            potential = self.config.relax.potential
-            try:
-                require_same(
-                    POTENTIALS[potential],
-                    potential,
-                    contract_of(system.reference),
-                    "the reference",
-                )
-            except ContractError as error:
-                raise ConfigError(f"{where}.reference: {error}") from error
+            self._check_contracts(name)
             unseen = sorted(elements - checkpoints.volume_elements())
             draws = self.config.generate.draws_cells
             if draws and system.volume_per_atom == "auto" and unseen:
@@ -205,6 +251,38 @@ class Campaign:
                 structurefiles.check(path)
             except ConfigError as error:
                 raise ConfigError(f"config: generate.path = '{path}': {error}") from error
+
+    def _check_potentials(self) -> dict[str, str]:
+        """Names, definitions and files; gives the keys that name a potential."""
+        named, own = self._named_potentials, self.config.potentials
+        for key, name in named.items():
+            try:
+                potential_contract(name, own)
+            except ConfigError as error:
+                raise ConfigError(f"config: {key} = '{name}': {error}") from error
+        for name in sorted(set(named.values()) & set(own)):
+            try:
+                check_potential(own[name])
+            except ConfigError as error:
+                raise ConfigError(f"config: potentials.{name}.{error}") from error
+        return named
+
+    def _check_contracts(self, name: str) -> None:
+        """Each reference of a system has the contract of the potential it judges."""
+        system, screen = self.config.systems[name], self.config.screen
+        pairs = [("reference", self.config.relax.potential, system.reference)]
+        if screen.second_potential is not None and system.second_reference is not None:
+            second = system.second_reference
+            pairs.append(("second_reference", screen.second_potential, second))
+            problem = coverage_problem(second, system.elements)
+            if problem:
+                raise ConfigError(f"config: systems.{name}.second_reference: {problem}")
+        for key, potential, reference in pairs:
+            contract = potential_contract(potential, self.config.potentials)
+            try:
+                require_same(contract, potential, contract_of(reference), "the reference")
+            except ContractError as error:
+                raise ConfigError(f"config: systems.{name}.{key}: {error}") from error
 
     def _check_checkpoints(self, elements: set[str]) -> None:
         for stage in ("generate", "inpaint"):

@@ -66,7 +66,17 @@ def generate(
     settings = configfile.parse_section(GenerateConfig, "generate", config, changes or ())
     with bar("generate") as progress:
         kept = configfile.parse_symmetry(symmetry)
-        run(output, shard, cells, settings, campaign_seed, progress, symmetry=kept)
+        own = configfile.parse_potentials(config)
+        run(
+            output,
+            shard,
+            cells,
+            settings,
+            campaign_seed,
+            progress,
+            symmetry=kept,
+            potentials=own,
+        )
 
 
 @app.command()
@@ -81,8 +91,9 @@ def relax(
     from chggen.stages.relax import relax as run
 
     settings = configfile.parse_section(RelaxConfig, "relax", config, changes or ())
+    own = configfile.parse_potentials(config)
     with bar("relax") as progress:
-        run(source, output, settings, progress)
+        run(source, output, settings, progress, potentials=own)
 
 
 @app.command()
@@ -120,7 +131,8 @@ def inpaint(
     settings = configfile.parse_section(InpaintConfig, "inpaint", config, changes or ())
     with bar("inpaint") as progress:
         kept = configfile.parse_symmetry(symmetry)
-        run(source, output, settings, campaign_seed, progress, symmetry=kept)
+        own = configfile.parse_potentials(config)
+        run(source, output, settings, campaign_seed, progress, symmetry=kept, potentials=own)
 
 
 @app.command()
@@ -137,13 +149,19 @@ def screen(
     changes: Changes = None,
 ) -> None:
     """Symmetry, decomposition energy, duplicates, known phases, selection."""
-    from chggen.config import ReferenceConfig, ScreenConfig
+    from chggen.config import RelaxConfig, ScreenConfig
+    from chggen.energyspecs import ReferenceConfig
     from chggen.stages.screen import screen as run
+    from chggen.stages.second import SecondLevel
 
     settings = configfile.parse_section(ScreenConfig, "screen", config, changes or ())
     given = ReferenceConfig(source="file", path=reference) if reference else ReferenceConfig()
+    second = SecondLevel(
+        configfile.parse_potentials(config),
+        relax=configfile.parse_section(RelaxConfig, "relax", config),
+    )
     with bar("screen") as progress:
-        run(sources, output, given, settings, inpainted or [], progress)
+        run(sources, output, given, settings, inpainted or [], progress, second=second)
 
 
 @app.command()
@@ -278,6 +296,7 @@ def evaluate(
         generate=configfile.parse_section(
             GenerateConfig, "generate", config, [*(changes or ()), *extra]
         ),
+        potentials=configfile.parse_potentials(config),
     )
     earlier = read_earlier(against, structures) if against else None
 

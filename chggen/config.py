@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from chggen import composition as comp
+from chggen.contracts import POTENTIALS
+from chggen.energyspecs import PotentialConfig, ReferenceConfig, Words, as_reference
 from chggen.errors import CompositionError
 from chggen.specs import CompositionSpec, Count, Positive, Strict, as_list, as_value_error
 
@@ -24,38 +26,12 @@ Bravais = Literal[
 ]
 BRAVAIS_TYPES: tuple[Bravais, ...] = Bravais.__args__  # type: ignore[attr-defined]
 PRETRAINED = "pretrained"
-Potential = Literal["chgnet-0.3.0", "chgnet-0.2.0", "chgnet-r2scan"]
 SpaceGroup = Annotated[int, Field(ge=1, le=230)]
 Symmetry = Literal["none", "auto"] | SpaceGroup | tuple[SpaceGroup, SpaceGroup]
 BuiltinGenerator = Literal["diffusion", "random", "pyxtal", "file"]
 GENERATORS: tuple[str, ...] = BuiltinGenerator.__args__  # type: ignore[attr-defined]
 #: Entry points through which installed packages offer further generators.
 GENERATOR_GROUP = "chggen.generators"
-
-
-class ReferenceConfig(Strict):
-    """Where the competing phases come from."""
-
-    source: Literal["builtin", "file", "materials-project"] = "builtin"
-    """``builtin`` (tables in the package), ``file`` (your own), ``materials-project``."""
-    path: Path | None = None
-    """For ``file``: CSV of formation energies or JSON of ComputedEntries."""
-    functional: Literal["GGA/GGA+U", "r2SCAN"] = "GGA/GGA+U"
-    """Functional of the reference energies; must match the potential's."""
-    corrections: Literal["MP2020", "none"] | None = None
-    """Corrections in the energies; default MP2020 for GGA/GGA+U, none for r2SCAN."""
-    cache: Path = Path("references")
-    """For ``materials-project``: directory of the cached entries."""
-
-    @model_validator(mode="after")
-    def _file_has_path(self) -> Self:
-        if (self.source == "file") != (self.path is not None):
-            raise ValueError("'path' goes with source 'file', and only with it")
-        return self
-
-
-def _reference(value: Any) -> Any:  # noqa: ANN401
-    return {"source": value} if isinstance(value, str) else value
 
 
 class SystemConfig(Strict):
@@ -79,8 +55,10 @@ class SystemConfig(Strict):
     """Space groups kept while atoms are placed (needs generator ``diffusion``): ``none``;
     ``auto``: every second draw keeps one that fits its cell, guests that of their
     framework, the others are free; a number or a range ``[195, 230]``: all draws."""
-    reference: Annotated[ReferenceConfig, BeforeValidator(_reference)] = ReferenceConfig()
+    reference: Annotated[ReferenceConfig, BeforeValidator(as_reference)] = ReferenceConfig()
     """Competing phases for E_d."""
+    second_reference: Annotated[ReferenceConfig | None, BeforeValidator(as_reference)] = None
+    """Competing phases for E_d by ``screen.second_potential``, of its contract."""
 
     @field_validator("symmetry")
     @classmethod
@@ -185,8 +163,8 @@ class GenerateConfig(Strict):
     candidates: Count | None = None
     """Draws per structure, each in a cell of its own shape; the one with the lowest
     single-point energy is kept. Default: 16 with ``diffusion``, 1 with other generators."""
-    ranking_potential: Potential = "chgnet-0.3.0"
-    """Potential that ranks the draws."""
+    ranking_potential: Words = "chgnet-0.3.0"
+    """Potential that ranks the draws, by name."""
     batch_atoms: Count = 1200
     """Most atoms sampled at once."""
 
@@ -221,8 +199,9 @@ class GenerateConfig(Strict):
 class RelaxConfig(Strict):
     """Relaxation with a foundation potential (both relaxations)."""
 
-    potential: Potential = "chgnet-0.3.0"
-    """Interatomic potential; its functional must match the reference's."""
+    potential: Words = "chgnet-0.3.0"
+    """Interatomic potential: ``chgnet-0.3.0``, ``chgnet-0.2.0``, ``chgnet-r2scan`` or a name
+    in ``potentials``; its functional and corrections must be the reference's."""
     fmax: Positive = 0.1
     """Force criterion, eV/Å."""
     smax: Positive = 1.0
@@ -297,8 +276,8 @@ class InpaintConfig(Strict):
     """Independent structures per framework."""
     candidates: Count = 8
     """Draws per structure; the one with the lowest single-point energy is kept."""
-    ranking_potential: Potential = "chgnet-0.3.0"
-    """Potential that ranks the draws."""
+    ranking_potential: Words = "chgnet-0.3.0"
+    """Potential that ranks the draws, by name."""
     batch_atoms: Count = 1200
     """Most atoms sampled at once."""
 
@@ -320,6 +299,11 @@ class ScreenConfig(Strict):
     """Most structures per composition that go on to DFT, lowest E_d first."""
     require_symmetric: bool = False
     """Only structures above P-1 go on."""
+    second_potential: Words | None = None
+    """Second opinion on the selected structures, by name (``chgnet-r2scan``); its energies
+    stand in columns of their own and are never mixed with the first."""
+    second_relax: bool = False
+    """Relax with the second potential (criteria of ``relax``) instead of single points."""
 
 
 class SubmitConfig(Strict):
@@ -373,6 +357,10 @@ class Config(Strict):
         Field(min_length=1),
     ]
     """Chemical systems by name; the name becomes a folder (letters, digits, ``-_.``)."""
+    potentials: dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], PotentialConfig
+    ] = {}
+    """Potentials of your own by name, besides the CHGNets in the package."""
     generate: GenerateConfig = GenerateConfig()
     """Unconditional generation."""
     relax: RelaxConfig = RelaxConfig()
@@ -389,3 +377,11 @@ class Config(Strict):
     """Report."""
     train: TrainConfig = TrainConfig()
     """Training of a score network."""
+
+    @field_validator("potentials")
+    @classmethod
+    def _names_are_free(cls, value: dict[str, PotentialConfig]) -> dict[str, PotentialConfig]:
+        taken = sorted(set(value) & set(POTENTIALS))
+        if taken:
+            raise ValueError(f"'{taken[0]}' is the name of a potential in the package")
+        return value

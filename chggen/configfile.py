@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from chggen.config import Config, Symmetry, SystemConfig
+from chggen.energyspecs import PotentialConfig
 from chggen.errors import ConfigError
 
 
@@ -62,6 +63,20 @@ def parse_section[M: BaseModel](
         return model.model_validate(content)
     except ValidationError as error:
         raise ConfigError(_one_line(error, model, f"{name}.")) from error
+
+
+def parse_potentials(path: str | Path | None) -> dict[str, PotentialConfig]:
+    """Section ``potentials`` of a configuration file, for a single step."""
+    content = (read_yaml(path).get("potentials") or {}) if path else {}
+    if not isinstance(content, dict):
+        raise ConfigError("config: potentials: is not a mapping of names")
+    found = {}
+    for name, values in content.items():
+        try:
+            found[str(name)] = PotentialConfig.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(_one_line(error, PotentialConfig, f"potentials.{name}.")) from error
+    return found
 
 
 def parse_symmetry(text: str) -> Symmetry:

@@ -113,6 +113,36 @@ INPAINTING: list[Column] = [
     ),
 ]
 
+#: Selected rows by screen.second_potential, null in all others; never mixed with the first.
+SECOND: list[Column] = [
+    (
+        "second_energy_per_atom",
+        F64,
+        "eV/atom",
+        "energy by the second potential, of the row's structure or (second_relaxed) of what"
+        " it relaxes to; null if that failed",
+    ),
+    ("second_status", STR, "", "'ok' or why the second potential gave no energy"),
+    ("second_relaxed", BOOL, "", "false = single point at the first potential's structure"),
+    ("second_rank", I32, "", "place by it among selected rows of the composition, from 1"),
+    (
+        "second_formation_energy_per_atom",
+        F64,
+        "eV/atom",
+        "against the elements of second_reference; null without one of its contract",
+    ),
+    (
+        "second_decomposition_energy",
+        F64,
+        "eV/atom",
+        "E_d as decomposition_energy, by the second potential against second_reference",
+    ),
+    ("second_decomposition_products", STR, "", "competing phases there, atomic fractions"),
+    *[(f"second_{name}", *rest) for name, *rest in CONTRACT],
+    ("second_reference", STR, "", "source of competing phases of the same contract"),
+    ("second_reference_hash", STR, "", "sha256 of its entries, first 16 hex digits"),
+]
+
 SCREENING: list[Column] = [
     ("energy_per_atom", F64, "eV/atom", "potential energy of the relaxed structure"),
     ("delta_energy_per_atom", F64, "eV/atom", "initial minus final energy (ΔE)"),
@@ -151,6 +181,7 @@ SCREENING: list[Column] = [
     ("reference", STR, "", "source of the competing phases"),
     ("reference_date", STR, "", "date of that source"),
     ("reference_hash", STR, "", "sha256 of its entries, first 16 hex digits"),
+    *SECOND,
 ]
 
 SUBMISSION: list[Column] = [

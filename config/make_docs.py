@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from chggen import config, specs
+from chggen import config, energyspecs, specs
 
 HERE = Path(__file__).parent
 INTRO = """\
@@ -52,7 +52,9 @@ def render_readme() -> str:
         model = _model(field.annotation)
         if model is config.SystemConfig:
             parts += _section("systems.NAME", model, field.description or "")
-            parts += _section("systems.NAME.reference", config.ReferenceConfig, "")
+            parts += _section("systems.NAME.reference", energyspecs.ReferenceConfig, "")
+        elif model is energyspecs.PotentialConfig:
+            parts += _section("potentials.NAME", model, field.description or "")
         elif model is not None:
             parts += _section(name, model, field.description or "")
             for key, nested in model.model_fields.items():

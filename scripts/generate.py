@@ -2,6 +2,7 @@
 
 from chggen.campaign import Shard
 from chggen.config import GenerateConfig
+from chggen.energyspecs import potentials_of
 from chggen.job import job
 from chggen.stages.generate import generate
 
@@ -16,4 +17,5 @@ with job(f"generate {shard.folder}", snakemake.log[0], snakemake.threads) as pro
         given["campaign_seed"],
         progress,
         symmetry=given["symmetry"],
+        potentials=potentials_of(given["potentials"]),
     )

@@ -1,6 +1,7 @@
 """Rule ``inpaint``: see chggen.stages.inpaint."""
 
 from chggen.config import InpaintConfig
+from chggen.energyspecs import potentials_of
 from chggen.job import job
 from chggen.stages.inpaint import inpaint
 
@@ -14,4 +15,5 @@ with job(label, snakemake.log[0], snakemake.threads) as progress:
         given["campaign_seed"],
         progress,
         symmetry=given["symmetry"],
+        potentials=potentials_of(given["potentials"]),
     )

@@ -1,10 +1,13 @@
 """Rule ``screen``: see chggen.stages.screen."""
 
-from chggen.config import ReferenceConfig, ScreenConfig
+from chggen.config import RelaxConfig, ScreenConfig
+from chggen.energyspecs import ReferenceConfig, potentials_of
 from chggen.job import job
 from chggen.stages.screen import screen
+from chggen.stages.second import SecondLevel
 
 given = snakemake.params.given
+other = given.get("second_reference")
 with job(f"screen {snakemake.wildcards.system}", snakemake.log[0], snakemake.threads) as progress:
     screen(
         [*snakemake.input.relaxed, *snakemake.input.rerelaxed],
@@ -13,4 +16,9 @@ with job(f"screen {snakemake.wildcards.system}", snakemake.log[0], snakemake.thr
         ScreenConfig(**given["settings"]),
         snakemake.input.inpainted,
         progress,
+        second=SecondLevel(
+            potentials_of(given["potentials"]),
+            ReferenceConfig(**other) if other else None,
+            RelaxConfig(**given.get("relax", {})),
+        ),
     )

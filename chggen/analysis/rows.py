@@ -59,6 +59,10 @@ _SCREENED: Final = {
             "known_phase",
             "selected",
             "rank",
+            "second_energy_per_atom",
+            "second_decomposition_energy",
+            "second_rank",
+            "second_potential",
         )
     },
 }

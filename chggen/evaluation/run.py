@@ -22,7 +22,7 @@ from chggen.evaluation.tasks import tasks_for
 from chggen.generators import make_generator
 from chggen.generators.selection import selecting
 from chggen.placement import Generator, Task
-from chggen.potential import CHGNetModel, load_potential
+from chggen.potential import NamedPotential, load_named
 from chggen.progress import bar
 from chggen.relaxation import Relaxation, relax
 
@@ -67,7 +67,7 @@ def evaluate(
     with bars("read structures") as progress:
         selection = select(settings, elements, progress)
     makers = {name: make(name, settings) for name in settings.generators}
-    model = load_potential(settings.relax.potential)
+    model = load_named(settings.relax.potential, settings.potentials)
     start = time.process_time()
     with bars("relax known structures") as progress:
         truth = relax(
@@ -98,7 +98,7 @@ def _attempt(
     tasks: Sequence[Task],
     truth: Sequence[Relaxation],
     settings: Evaluation,
-    model: CHGNetModel,
+    model: NamedPotential,
     bars: Bars,
 ) -> tuple[list[Outcome], dict[str, float]]:
     """All samples of one generator, and the CPU seconds per sample of each part."""
@@ -129,7 +129,7 @@ def _facts(
     settings: Evaluation,
     selection: Selection,
     truth: Sequence[Relaxation],
-    model: CHGNetModel,
+    model: NamedPotential,
     card: dict[str, Any],
 ) -> dict[str, Any]:
     """What is needed to do it again."""
@@ -223,5 +223,7 @@ def make(name: str, settings: Evaluation) -> Generator:
     if not callable(made):
         raise ChggenError(f"--generators '{name}': brings its own cells, places no atoms in given")
     if name == "diffusion":
-        return selecting(made, generate, generate.draws, settings.symmetry)
-    return made if plain == name else selecting(made, generate, settings.generate.draws, "none")
+        return selecting(made, generate, generate.draws, settings.symmetry, settings.potentials)
+    if plain == name:
+        return made
+    return selecting(made, generate, settings.generate.draws, "none", settings.potentials)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from chggen.config import GenerateConfig, RelaxConfig, Symmetry
+from chggen.energyspecs import Potentials
 from chggen.errors import ChggenError
 
 #: Generators that can be compared; the first is the one that is evaluated. Candidates are
@@ -34,6 +35,7 @@ class Evaluation:
         symmetry: space groups that diffusion keeps, as in a system's config.
         generate: section ``generate``; its ``generator`` is replaced by each in turn.
         relax: criteria of all relaxations, of the truth too.
+        potentials: section ``potentials``, for ``generate.ranking_potential``.
     """
 
     structures: Path
@@ -48,6 +50,7 @@ class Evaluation:
     symmetry: Symmetry = "auto"
     generate: GenerateConfig = field(default_factory=GenerateConfig)
     relax: RelaxConfig = field(default_factory=lambda: RelaxConfig(max_steps=250))
+    potentials: Potentials = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be, naming the option."""
@@ -71,6 +74,7 @@ class Evaluation:
             "generators": list(self.generators),
             "generate": self.generate.model_dump(mode="json"),
             "relax": self.relax.model_dump(mode="json"),
+            "potentials": {k: v.model_dump(mode="json") for k, v in self.potentials.items()},
         }
 
 

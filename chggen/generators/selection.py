@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from chggen.config import GenerateConfig, InpaintConfig
 from chggen.crystal import Crystal
+from chggen.energyspecs import Potentials
 from chggen.errors import Status
 from chggen.orbits import Symmetry, impose
 from chggen.placement import Generator, Placed, Progress, Task
-from chggen.potential import load_potential
+from chggen.potential import NONE_OWN, load_named
 from chggen.potential.energies import energies_per_atom
 
 #: Energies in eV/atom of crystals, infinite where there is none.
@@ -28,6 +29,7 @@ def selecting(
     settings: GenerateConfig | InpaintConfig,
     candidates: int,
     symmetry: Symmetry,
+    potentials: Potentials = NONE_OWN,
 ) -> Generator:
     """Wrap a generator as a section of the config asks for.
 
@@ -37,7 +39,7 @@ def selecting(
         symmetry = "none"
     if candidates == 1:
         return inner if symmetry == "none" else Selecting(inner, 1, symmetry, None, {})
-    model = load_potential(settings.ranking_potential)
+    model = load_named(settings.ranking_potential, potentials)
 
     def energies(crystals: Sequence[Crystal | None]) -> NDArray[np.float64]:
         return energies_per_atom(crystals, model, settings.batch_atoms)

@@ -5,7 +5,15 @@ from chggen.neighbours import quietly
 with quietly():
     from torch_sim.state import SimState
 
-from chggen.potential.checkpoints import load_potential
+from chggen.potential.checkpoints import NONE_OWN, load_named, load_potential
 from chggen.potential.chgnet import CHGNetModel
+from chggen.potential.interface import NamedPotential
 
-__all__ = ["CHGNetModel", "SimState", "load_potential"]
+__all__ = [
+    "NONE_OWN",
+    "CHGNetModel",
+    "NamedPotential",
+    "SimState",
+    "load_named",
+    "load_potential",
+]

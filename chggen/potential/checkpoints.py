@@ -1,17 +1,29 @@
-"""Checkpoints of foundation potentials, read from the wheels that carry them."""
+"""Potentials by name: CHGNet from the wheel that carries it, or what the config defines.
+
+CHGNet weights are tensors and plain values only. No code in a file can run: safetensors
+have none, and torch's restricted unpickler (``weights_only``) refuses it.
+"""
 
 import hashlib
 from collections.abc import Mapping
 from importlib.resources import as_file, files
+from pathlib import Path
 from pickle import UnpicklingError
+from types import MappingProxyType
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from chggen.contracts import POTENTIALS
-from chggen.errors import CheckpointError
+from chggen.energyspecs import PotentialConfig, Potentials, check_potential, model_args
+from chggen.errors import CheckpointError, ConfigError
 from chggen.potential.chgnet import CHGNetModel
+from chggen.potential.foreign import load_foreign
+from chggen.potential.interface import NamedPotential
+from chggen.provenance import digest
 
 #: File of each checkpoint, below ``chgnet/pretrained``.
 FILES: Final = {
@@ -21,21 +33,55 @@ FILES: Final = {
 }
 
 
+#: No potentials but those in the wheel.
+NONE_OWN: Final[Potentials] = MappingProxyType({})
+_UNREADABLE = (OSError, RuntimeError, LookupError, TypeError, UnpicklingError, SafetensorError)
+
+
+def load_named(
+    name: str, potentials: Potentials = NONE_OWN, device: str | torch.device = "cpu"
+) -> NamedPotential:
+    """Load any potential that a config can name.
+
+    Args:
+        name: a key of :data:`chggen.contracts.POTENTIALS` or of ``potentials``.
+        potentials: section ``potentials`` of the config.
+        device: where to compute.
+
+    Raises:
+        CheckpointError: for an unknown name, a missing package or an unfit file.
+    """
+    if name in FILES or name not in potentials:
+        return load_potential(name, device, known=(*FILES, *potentials))
+    definition = potentials[name]
+    try:
+        check_potential(definition)
+    except ConfigError as error:
+        raise CheckpointError(f"potential '{name}': {error}") from error
+    if definition.kind == "chgnet":
+        return _own_chgnet(name, definition, torch.device(device))
+    return load_foreign(name, definition, torch.device(device))
+
+
 def load_potential(
-    name: str, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    name: str,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    known: tuple[str, ...] = tuple(FILES),
 ) -> CHGNetModel:
-    """Load a potential.
+    """Load a CHGNet of the wheel.
 
     Args:
         name: a key of :data:`chggen.contracts.POTENTIALS`.
         device: where to compute.
         dtype: precision; single is what the weights were trained in.
+        known: names to tell who asks for another.
 
     Raises:
         CheckpointError: for an unknown name or a file that cannot be read.
     """
     if name not in FILES:
-        raise CheckpointError(f"unknown potential '{name}', known: {', '.join(FILES)}")
+        raise CheckpointError(f"unknown potential '{name}', known: {', '.join(known)}")
     args, weights = read_checkpoint(name)
     return CHGNetModel(
         name,
@@ -46,6 +92,30 @@ def load_potential(
         device=torch.device(device),
         dtype=dtype,
     )
+
+
+def _own_chgnet(name: str, definition: PotentialConfig, device: torch.device) -> CHGNetModel:
+    """A user's checkpoint; its hash covers the arguments too, which set the cutoffs."""
+    path = definition.path or Path()
+    try:
+        if path.suffix == ".safetensors":
+            args, weights = model_args(path), load_tensors(path.read_bytes())
+        else:
+            args, weights = _read_saved(path)
+        return CHGNetModel(
+            name,
+            args,
+            weights,
+            contract=definition.contract,
+            digest=digest({"weights": weights_digest(weights), "model_args": args}),
+            device=device,
+            dtype=torch.float32,
+        )
+    except _UNREADABLE as error:
+        line = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"potential '{name}': '{path}' is no CHGNet checkpoint that can be used ({line})"
+        ) from error
 
 
 def read_checkpoint(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -59,10 +129,16 @@ def read_checkpoint(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     try:
         with as_file(files("chgnet") / "pretrained" / FILES[name]) as path:
-            saved = torch.load(path, map_location="cpu", weights_only=True)["model"]
-        return dict(saved["model_args"]), dict(saved["state_dict"])
+            return _read_saved(path)
     except (OSError, RuntimeError, KeyError, ModuleNotFoundError, UnpicklingError) as error:
         raise CheckpointError(f"cannot read the weights of {name}: {error}") from error
+
+
+def _read_saved(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Arguments and tensors of a file that chgnet's ``save`` or trainer wrote."""
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    saved = saved.get("model", saved)
+    return dict(saved["model_args"]), dict(saved["state_dict"])
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:

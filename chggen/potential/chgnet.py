@@ -67,6 +67,13 @@ class CHGNetModel(ModelInterface):  # type: ignore[misc]
             bond_cutoff=self.network.bond_cutoff,
         )
 
+    @torch.no_grad()
+    def energies(self, state: SimState) -> Tensor:
+        """Energies [S] in eV, without the cost of forces."""
+        graph = self.graph(state)
+        per_atom, _ = self.network(graph, Layout.of(graph), graph.vectors, state.atomic_numbers)
+        return per_atom.new_zeros(graph.n_systems).index_add_(0, graph.system_idx, per_atom)
+
     def forward(self, state: SimState, **_kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
         """Evaluate a batch.
 

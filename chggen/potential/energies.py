@@ -3,21 +3,18 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from chggen.crystal import Crystal
-from chggen.potential.chgnet import CHGNetModel
-from chggen.potential.layout import Layout
+from chggen.potential.interface import NamedPotential
 
 #: Å: with atoms closer than this a potential's energy means nothing.
 LEAST_DISTANCE = 0.6
 
 
-@torch.no_grad()
 def energies_per_atom(
     crystals: Sequence[Crystal | None],
-    model: CHGNetModel,
+    model: NamedPotential,
     batch_atoms: int,
     progress: Callable[[int], None] | None = None,
 ) -> NDArray[np.float64]:
@@ -34,14 +31,20 @@ def energies_per_atom(
     found = np.full(len(crystals), np.inf)
     batch: list[tuple[int, Crystal]] = []
 
+    def totals(chosen: Sequence[Crystal]) -> NDArray[np.float64]:
+        structures = [crystal.to_structure() for crystal in chosen]
+        try:
+            energies = model.energies(structures_to_state(structures, model.device, model.dtype))
+        except RuntimeError:
+            # one structure that the potential cannot take spoils its batch: find it
+            if len(chosen) == 1:
+                return np.array([np.inf])
+            return np.concatenate([totals([crystal]) for crystal in chosen])
+        return energies.double().cpu().numpy()
+
     def flush() -> None:
-        structures = [crystal.to_structure() for _, crystal in batch]
-        state = structures_to_state(structures, model.device, model.dtype)
-        graph = model.graph(state)
-        per_atom, _ = model.network(graph, Layout.of(graph), graph.vectors, state.atomic_numbers)
-        total = per_atom.new_zeros(len(batch)).index_add_(0, graph.system_idx, per_atom)
         sizes = np.array([len(crystal) for _, crystal in batch])
-        values = total.double().cpu().numpy() / sizes
+        values = totals([crystal for _, crystal in batch]) / sizes
         found[[index for index, _ in batch]] = np.where(np.isfinite(values), values, np.inf)
         batch.clear()
 

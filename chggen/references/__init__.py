@@ -1,6 +1,6 @@
 """References: the competing phases that energies are judged against.
 
-Three sources (:class:`~chggen.config.ReferenceConfig`): tables in the package, a file
+Three sources (:class:`~chggen.energyspecs.ReferenceConfig`): tables in the package, a file
 of the user's, or the Materials Project with the user's key. Each ends as one
 :class:`Reference`: formation energies per phase, the energies of the elements they
 belong to, and the :class:`~chggen.contracts.Contract` of both.
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from chggen import composition as comp
-from chggen.config import ReferenceConfig
 from chggen.contracts import GGA, MP2020, NONE, Contract
+from chggen.energyspecs import ReferenceConfig
 from chggen.errors import ReferenceCoverageError
 from chggen.references.files import (
     Client,

@@ -43,6 +43,10 @@ _LISTED: Final = (
     "known_phase",
     "selected",
     "host_space_group_number",
+    "second_potential",
+    "second_energy_per_atom",
+    "second_decomposition_energy",
+    "second_rank",
 )
 _TERNARY: Final = 3
 

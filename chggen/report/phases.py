@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from chggen import composition as comp
-from chggen.config import ReferenceConfig
+from chggen.energyspecs import ReferenceConfig
 from chggen.errors import ChggenError
 
 if TYPE_CHECKING:

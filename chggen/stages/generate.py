@@ -13,12 +13,14 @@ from chggen import provenance, spacegroups, tables
 from chggen.campaign import Shard, row_seeds, seed_sequence
 from chggen.config import Bravais, GenerateConfig, Symmetry
 from chggen.crystal import Crystal, row_id
+from chggen.energyspecs import Potentials
 from chggen.errors import Status
 from chggen.generators import make_generator
 from chggen.generators.selection import Selecting, selecting
 from chggen.generators.source import Order, Source
 from chggen.lattice import sample_lattices
 from chggen.placement import Generator, Placed, Task
+from chggen.potential import NONE_OWN
 from chggen.volume import predict_volume_per_atom
 
 
@@ -40,6 +42,7 @@ def generate(
     progress: bars.Progress = bars.silent,
     *,
     symmetry: Symmetry = "auto",
+    potentials: Potentials = NONE_OWN,
 ) -> None:
     """Write table ``generated`` of one shard.
 
@@ -53,6 +56,7 @@ def generate(
         campaign_seed: seed of the campaign.
         progress: called with (structures done, structures in all).
         symmetry: space groups that are kept, as in the system's config.
+        potentials: section ``potentials`` of the config.
     """
     generator = make_generator(settings)
     place = (shard.composition, shard.seed)
@@ -63,7 +67,7 @@ def generate(
         made, facts = _brought(generator, order, progress)
     else:
         lattice_seed = seed_sequence(campaign_seed, *place, "lattice")
-        generator = selecting(generator, settings, settings.draws, symmetry)
+        generator = selecting(generator, settings, settings.draws, symmetry, potentials)
         made, facts = _filled(
             generator,
             shard.composition,

@@ -13,10 +13,12 @@ from chggen import provenance, tables
 from chggen.campaign import row_seeds, seed_sequence
 from chggen.config import InpaintConfig, Symmetry
 from chggen.crystal import Crystal, row_id
+from chggen.energyspecs import Potentials
 from chggen.errors import Status
 from chggen.generators.diffusion import DiffusionGenerator
 from chggen.generators.selection import selecting
 from chggen.placement import Task
+from chggen.potential import NONE_OWN
 from chggen.stages.generate import sampled_columns
 from chggen.stages.lineage import descend
 
@@ -29,6 +31,7 @@ def inpaint(
     progress: bars.Progress = bars.silent,
     *,
     symmetry: Symmetry = "auto",
+    potentials: Potentials = NONE_OWN,
 ) -> None:
     """Draw guests into every framework; writes ``inpainted``.
 
@@ -42,9 +45,12 @@ def inpaint(
         campaign_seed: seed of the campaign.
         progress: called with (structures done, structures in all).
         symmetry: space groups that are kept, as in the system's config.
+        potentials: section ``potentials`` of the config.
     """
     frameworks = tables.read(source, "refined")
-    generator = selecting(DiffusionGenerator(settings), settings, settings.candidates, symmetry)
+    generator = selecting(
+        DiffusionGenerator(settings), settings, settings.candidates, symmetry, potentials
+    )
     checkpoint = generator.inputs["checkpoint"]
     tasks, parents, draws = [], [], []
     for row in frameworks:

@@ -8,8 +8,9 @@ from chggen import progress as bars
 from chggen import provenance, tables
 from chggen.config import RelaxConfig
 from chggen.crystal import Crystal, has_structure, row_id
+from chggen.energyspecs import Potentials
 from chggen.errors import Status
-from chggen.potential import load_potential
+from chggen.potential import NONE_OWN, load_named
 from chggen.relaxation import Relaxation
 from chggen.relaxation import relax as relax_crystals
 from chggen.stages.lineage import descend
@@ -23,6 +24,8 @@ def relax(
     output: str | Path,
     settings: RelaxConfig,
     progress: bars.Progress = bars.silent,
+    *,
+    potentials: Potentials = NONE_OWN,
 ) -> None:
     """Relax every structure of a table; writes ``relaxed`` or ``rerelaxed``.
 
@@ -31,11 +34,12 @@ def relax(
         output: table to write.
         settings: section ``relax`` of the config.
         progress: called with (structures done, structures in all).
+        potentials: section ``potentials`` of the config.
     """
     name = tables.table_name(source)
     rows = tables.read(source, name)
     good = [i for i, row in enumerate(rows) if row["status"] == Status.OK and has_structure(row)]
-    model = load_potential(settings.potential)
+    model = load_named(settings.potential, potentials)
     relaxed = relax_crystals(
         [Crystal.from_row(rows[i]) for i in good], settings, model=model, progress=progress
     )

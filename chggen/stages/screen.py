@@ -8,14 +8,16 @@ from typing import Any
 from chggen import composition as comp
 from chggen import progress as bars
 from chggen import provenance, tables
-from chggen.config import ReferenceConfig, ScreenConfig
+from chggen.config import ScreenConfig
 from chggen.contracts import Contract
 from chggen.crystal import Crystal, row_id
+from chggen.energyspecs import ReferenceConfig
 from chggen.errors import Status
 from chggen.matching import duplicates, match_known
 from chggen.references import Reference, load_reference
 from chggen.stability import decomposition
 from chggen.stages.lineage import LINEAGE, usable
+from chggen.stages.second import SecondLevel, judge_again
 from chggen.symmetry import space_group, space_groups
 
 _KEPT = (
@@ -47,6 +49,8 @@ def screen(
     settings: ScreenConfig,
     inpainted: Sequence[str | Path] = (),
     progress: bars.Progress = bars.silent,
+    *,
+    second: SecondLevel | None = None,
 ) -> None:
     """Judge every row of a system's relaxed and rerelaxed tables.
 
@@ -57,6 +61,7 @@ def screen(
         settings: section ``screen`` of the config.
         inpainted: tables ``inpainted``, which know the frameworks' space groups.
         progress: called with (structures done, structures in all).
+        second: what ``settings.second_potential`` needs; its defaults if not given.
     """
     parents = [row for path in sources for row in tables.read(path, tables.table_name(path))]
     hosts = {
@@ -82,6 +87,7 @@ def screen(
         rows.append(row)
         progress(number, len(parents))
     _compare(rows, competing, settings)
+    facts = judge_again(rows, settings, second or SecondLevel(), competing)
     header = provenance.header(
         "screen",
         settings.model_dump(mode="json"),
@@ -90,6 +96,7 @@ def screen(
         reference_date=competing.date,
         reference_hash=competing.hash,
         reference_partial=competing.partial,
+        **facts,
     )
     tables.write(output, "screened", rows, header)
 

@@ -19,6 +19,7 @@ LAYERS = (
     {"units", "errors"},
     {"composition", "contracts"},
     {"specs"},
+    {"energyspecs"},
     {"schema", "config", "progress"},
     {"configfile", "checkpoints", "references", "provenance", "job", "structurefiles"},
     {"campaign"},

@@ -1,0 +1,176 @@
+"""Potentials of other packages, through the models that torch-sim has for them.
+
+Imports are made where a model is built: none of these packages is a dependency. Their
+weight files are read by their own loaders, which (unlike ours) may unpickle; the config
+therefore names a local file, and nothing is ever downloaded.
+"""
+
+from collections.abc import Mapping
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from nvalchemiops.neighbors.neighbor_utils import (  # type: ignore[import-untyped]
+    NeighborOverflowError,
+)
+from torch import Tensor
+from torch_sim.state import SimState
+
+from chggen.contracts import Contract
+from chggen.energyspecs import PotentialConfig
+from chggen.errors import CheckpointError
+from chggen.neighbours import neighbour_list
+from chggen.potential.verdict import CUTOFF
+from chggen.provenance import digest, file_digest
+
+_NEEDED = ("energy", "forces", "stress")
+#: What models raise for a structure they cannot take: an element they do not know, or
+#: (their neighbour lists) atoms that crowd.
+_REFUSALS = (ArithmeticError, AssertionError, LookupError, ValueError, NeighborOverflowError)
+_UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    UnpicklingError,
+    ValueError,
+)
+
+
+class ForeignModel:
+    """Another package's torch-sim model, made to behave like those of this one.
+
+    It adds what torch-sim models do not tell (shortest distances, isolated atoms), and
+    turns what they raise for a structure into the ``RuntimeError`` that fails one row.
+
+    Args:
+        name: in the config.
+        model: torch-sim's ModelInterface.
+        contract: what its energies may be compared with, as the config says.
+        digest: hash of its weights or settings.
+    """
+
+    def __init__(self, name: str, model: Any, contract: Contract, digest: str) -> None:  # noqa: ANN401
+        self.name = name
+        self.contract = contract
+        self.hash = digest
+        self._model = model
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the states it takes."""
+        return self._model.dtype
+
+    def __call__(self, state: SimState) -> Mapping[str, Tensor]:
+        """Evaluate a batch.
+
+        Returns:
+            energy [S] eV, forces [N, 3] eV/Å, stress [S, 3, 3] eV/Å³ (positive =
+            tension), min_distance [S] Å (the cutoff where no pair is closer), isolated
+            [S] (an atom has no neighbour within :data:`~chggen.potential.verdict.CUTOFF`).
+
+        Raises:
+            CheckpointError: the model gives no forces or no stress at all.
+        """
+        output = self._evaluate(state)
+        lacking = [key for key in _NEEDED if key not in output]
+        if lacking:
+            raise CheckpointError(f"potential '{self.name}' gives no {lacking[0]}")
+        kept = {key: output[key].detach() for key in _NEEDED}
+        return kept | _distances(state)
+
+    def energies(self, state: SimState) -> Tensor:
+        """Energies [S] in eV; torch-sim models compute forces with them."""
+        return self._evaluate(state)["energy"].detach()
+
+    def _evaluate(self, state: SimState) -> Mapping[str, Tensor]:
+        try:
+            with torch.enable_grad():  # for forces by autograd
+                return self._model(state)
+        except _REFUSALS as error:
+            raise RuntimeError(_line(error)) from error
+
+
+def _distances(state: SimState) -> dict[str, Tensor]:
+    """Shortest distance and presence of isolated atoms, per system."""
+    cells, system = state.row_vector_cell.detach(), state.system_idx
+    centre, _, vectors = neighbour_list(state.positions.detach(), cells, system, CUTOFF)
+    shortest = cells.new_full((len(cells),), CUTOFF)
+    lengths = torch.linalg.vector_norm(vectors, dim=1)
+    shortest.scatter_reduce_(0, system[centre], lengths, "amin")
+    lonely = torch.ones(len(system), dtype=torch.bool, device=system.device)
+    lonely[centre] = False
+    isolated = torch.zeros(len(cells), dtype=torch.bool, device=system.device)
+    isolated[system[lonely]] = True
+    return {"min_distance": shortest, "isolated": isolated}
+
+
+def load_foreign(name: str, definition: PotentialConfig, device: torch.device) -> ForeignModel:
+    """Model of a definition in the config.
+
+    Raises:
+        CheckpointError: package or file cannot be used, in one line.
+    """
+    try:
+        model = _build(definition, device)
+        facts: dict[str, Any] = {"kind": definition.kind, "options": definition.options}
+        if definition.path is not None:
+            facts["weights"] = file_digest(definition.path)
+    except _UNREADABLE as error:
+        source = f"'{definition.path}'" if definition.path else "its options"
+        raise CheckpointError(
+            f"potential '{name}': {definition.kind} cannot use {source}: {_line(error)}"
+        ) from error
+    return ForeignModel(name, model, definition.contract, digest(facts))
+
+
+def _build(definition: PotentialConfig, device: torch.device) -> Any:  # noqa: ANN401
+    """torch-sim's model of a kind, on the signatures of its version 0.6."""
+    options, path = dict(definition.options), str(definition.path)
+    dtype = getattr(torch, options.pop("precision", "float32"))
+    match definition.kind:
+        case "lennard-jones":
+            from torch_sim.models.lennard_jones import LennardJonesModel
+
+            return LennardJonesModel(
+                **options, device=device, dtype=torch.float64, compute_stress=True
+            )
+        case "mace":
+            from mace.calculators.mace_torchsim import MaceTorchSimModel
+
+            return MaceTorchSimModel(path, device=device, dtype=dtype, **options)
+        case "sevennet":
+            from sevenn.torchsim import SevenNetModel
+
+            return SevenNetModel(path, device=device, dtype=dtype, **options)
+        case "orb":
+            from orb_models.forcefield import pretrained
+            from torch_sim.models.orb import OrbModel
+
+            make = getattr(pretrained, options["architecture"])
+            precision = "float64" if dtype is torch.float64 else "float32-high"
+            model, adapter = make(
+                weights_path=path, device=device, precision=precision, compile=False
+            )
+            return OrbModel(model, adapter, device=device, dtype=dtype)
+        case "mattersim":
+            from mattersim.forcefield import Potential
+            from mattersim.torchsim import TorchSimWrapper
+
+            model = Potential.from_checkpoint(path, device=str(device))
+            return TorchSimWrapper(model, device=device)
+    raise ValueError(f"kind '{definition.kind}' is none of torch-sim's")
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
