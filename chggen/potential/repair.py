@@ -14,21 +14,25 @@ from chggen.potential.verdict import MAX_NEIGHBOURS, neighbours
 MARGIN: Final = 0.05
 
 #: Most steps; what has not come apart by then has no room.
-MAX_STEPS: Final = 300
+MAX_STEPS: Final = 200
 
 #: Longest move of an atom in a step, Å.
 MAX_MOVE: Final = 0.1
+
+#: Moves (Å) below which nothing touches any more, or all is stuck.
+AT_REST: Final = 1e-3
 
 #: Atoms closer than this (Å) have no direction to part in; all are shaken by as much.
 COINCIDENCE: Final = 0.02
 
 
 def repaired(crystal: Crystal, limit: float) -> Crystal | None:
-    """A crystal pushed apart until no distance is below the limit.
+    """A crystal with a distance below the limit, pushed apart until it touches the wall nowhere.
 
-    Every atom follows the wall's force downhill at the wall's own stiffness; the cell and
-    all atoms that touch nothing stay. Where atoms coincide, the direction comes from random
-    numbers that are the same for the same number of atoms.
+    (At the limit itself, 0.5 Å, the potential still pulls the wrong way.) Every atom follows
+    the wall's force at the wall's own stiffness; the cell and all atoms that touch nothing
+    stay. Where there is no room for that, being above the limit is enough. Where atoms
+    coincide, the direction comes from random numbers that depend on the number of atoms only.
 
     Args:
         crystal: what is relaxed.
@@ -60,9 +64,9 @@ def repaired(crystal: Crystal, limit: float) -> Crystal | None:
         )
         forces, _ = wall.repulsion(state, limit + MARGIN)
         move = forces.numpy() / (2 * wall.STIFFNESS)  # a pair closes its gap at once
-        longest = np.linalg.norm(move, axis=1).max()
-        frac = frac + move * min(1.0, MAX_MOVE / max(longest, 1e-9)) @ inverse
-        moved = Crystal.of(crystal.cell, crystal.atomic_numbers, frac)
-        if moved.min_distance >= limit:
-            return moved
-    return None
+        longest = float(np.linalg.norm(move, axis=1).max())
+        if longest < AT_REST:
+            break
+        frac = frac + move * min(1.0, MAX_MOVE / longest) @ inverse
+    moved = Crystal.of(crystal.cell, crystal.atomic_numbers, frac)
+    return moved if moved.min_distance >= limit else None
