@@ -213,7 +213,15 @@ class RelaxConfig(Strict):
     min_distance: Positive = 0.5
     """Structures with a shorter distance (Å) at the start are not relaxed."""
     batch_atoms: Count = 400
-    """Most atoms relaxed at once."""
+    """Most atoms relaxed at once; halves by itself when memory ends."""
+    repair: bool = False
+    """Push overlapping atoms apart before relaxing, instead of refusing the structure."""
+    keep_symmetry: bool = False
+    """Keep the space group of the start."""
+    symmetry_symprec: Positive = 0.1
+    """Distance tolerance (Å) at which that space group is found."""
+    fix_host: bool = False
+    """In ``rerelax``, move only the guests that were inpainted; hosts and cell stay."""
 
 
 class LadderStep(Strict):

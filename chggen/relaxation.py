@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,10 +17,13 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from torch import Tensor
 
 from chggen.config import RelaxConfig
-from chggen.crystal import Crystal
+from chggen.crystal import Crystal, Floats
 from chggen.errors import Status
 from chggen.potential import SimState, load_potential, wall
 from chggen.potential.bfgs import BFGS
+from chggen.potential.constraints import Mask, holding, made_symmetric, symmetric
+from chggen.potential.evaluation import Evaluator, Output, Potential
+from chggen.potential.repair import repaired
 from chggen.potential.verdict import (
     MAX_NEIGHBOURS,
     Criteria,
@@ -38,24 +40,6 @@ USUAL_NEIGHBOURS = 100.0
 
 #: Atoms per structure up to which StructureMatcher is asked for an RMSD (0.2 s).
 MATCH_ATOMS = 200
-
-
-class Potential(Protocol):
-    """What a potential must do here; torch-sim's ModelInterface does."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the states it takes."""
-
-    def __call__(self, state: SimState) -> Mapping[str, Tensor]:
-        """Energy [S], forces [N, 3], stress [S, 3, 3] of a batch.
-
-        Optional: ``min_distance`` [S], Å, and ``isolated`` [S] (an atom has no neighbour).
-        """
 
 
 @dataclass(frozen=True)
@@ -80,6 +64,7 @@ class Relaxation:
     wall_time: float = 0.0
     volume_per_atom: float | None = None
     min_distance: float | None = None
+    repaired: bool = False
 
 
 def relax(
@@ -88,6 +73,7 @@ def relax(
     *,
     model: Potential | None = None,
     progress: Callable[[int, int], None] | None = None,
+    movable: Sequence[Mask | None] | None = None,
 ) -> list[Relaxation]:
     """Relax structures.
 
@@ -96,32 +82,50 @@ def relax(
         settings: criteria and limits.
         model: potential; loaded by ``settings.potential`` if not given.
         progress: called with (structures done, structures in all) as they finish.
+        movable: of each structure, true for the atoms that may move; None for all. Counts
+            only with ``settings.fix_host``, and then no cell moves either.
 
     Returns:
         One row per structure, in the same order. What a row says does not depend on the
         other structures, up to rounding in the potential.
     """
+    masks = list(movable or []) if settings.fix_host else []
     criteria = Criteria(
         fmax=settings.fmax,
-        smax=settings.smax if settings.relax_cell else None,
+        smax=settings.smax if settings.relax_cell and not masks else None,
         max_steps=settings.max_steps,
         min_distance=settings.min_distance,
     )
-    rows = [_refused(crystal, criteria) for crystal in crystals]
+    masks = masks or [None] * len(crystals)
+    items = [
+        _prepared(i, crystal, mask, settings)
+        for i, (crystal, mask) in enumerate(zip(crystals, masks, strict=True))
+    ]
+    rows = [_refused(item.start, criteria) for item in items]
     # largest first: the padding of the batch then only ever shrinks
-    queue = sorted(
-        (i for i, row in enumerate(rows) if row is None), key=lambda i: -len(crystals[i])
-    )
+    queue = [item for item in items if rows[item.index] is None]
+    queue.sort(key=lambda item: -len(item.start))
     if queue:
         potential = load_potential(settings.potential) if model is None else model
         pool = _Pool(potential, criteria, settings.batch_atoms)
-        pool.waiting.extend(_Item(i, crystals[i]) for i in queue)
+        pool.waiting.extend(queue)
         while pool.active or pool.waiting:
             for index, row in pool.turn():
                 rows[index] = row
             if progress is not None:
                 progress(sum(row is not None for row in rows), len(rows))
     return [row for row in rows if row is not None]
+
+
+def _prepared(index: int, crystal: Crystal, mask: Mask | None, settings: RelaxConfig) -> "_Item":
+    """A structure as it starts: repaired, made symmetric, with what may move."""
+    apart = repaired(crystal, settings.min_distance) if settings.repair else None
+    start = apart or crystal
+    allowed = None if mask is None else holding(mask)
+    if settings.keep_symmetry and allowed is None:
+        start = made_symmetric(start, settings.symmetry_symprec)
+        allowed = symmetric(start)
+    return _Item(index, start, projection=allowed, mask=mask, repaired=apart is not None)
 
 
 def _refused(crystal: Crystal, criteria: Criteria) -> Relaxation | None:
@@ -151,7 +155,9 @@ class _Item:
     steps: int = 0
     energy_initial: float = math.nan  # eV
     wall_time: float = 0.0  # s
-    error: str = ""  # what the potential said when it refused the structure
+    projection: Floats | None = None  # on what may move
+    mask: Mask | None = None  # true for atoms that may move
+    repaired: bool = False
 
     @property
     def weight(self) -> float:
@@ -165,7 +171,7 @@ class _Pool:
     def __init__(self, potential: Potential, criteria: Criteria, batch_atoms: int) -> None:
         self.potential = potential
         self.criteria = criteria
-        self.batch_atoms = batch_atoms
+        self.evaluate = Evaluator(potential, batch_atoms)
         self.waiting: deque[_Item] = deque()
         self.active: list[_Item] = []
         self.bfgs = BFGS(relax_cell=criteria.smax is not None, device=potential.device)
@@ -175,14 +181,14 @@ class _Pool:
         began = time.perf_counter()
         self._admit()
         state = self._state()
-        output = self._evaluate(state)
+        output, errors = self._evaluate(state)
         items, ended, shortest = self.active, {}, math.inf
         for row, (item, now) in enumerate(zip(items, read(state, output), strict=True)):
             if item.steps == 0:
                 item.energy_initial = now.energy
             end = ending(item.start, now, item.steps, self.criteria)
-            if item.error:
-                end = Status.FAILED, f"the potential refused it: {item.error}"
+            if row in errors:
+                end = Status.FAILED, f"the potential refused it: {errors[row]}"
             if end is None:
                 shortest = min(shortest, now.min_distance)
             else:
@@ -219,12 +225,12 @@ class _Pool:
         """Take structures from the queue while there is room, at least one."""
         load = sum(item.weight for item in self.active)
         new: list[_Item] = []
-        while self.waiting and (not load or load + self.waiting[0].weight <= self.batch_atoms):
+        while self.waiting and (not load or load + self.waiting[0].weight <= self.evaluate.limit):
             new.append(self.waiting.popleft())
             load += new[-1].weight
         if new:
             self.active = self.active + new
-            self.bfgs.add([item.start for item in new])
+            self.bfgs.add([item.start for item in new], [item.projection for item in new])
 
     def _state(self) -> SimState:
         """The batch as the potential takes it."""
@@ -241,22 +247,15 @@ class _Pool:
             system_idx=torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(device),
         )
 
-    def _evaluate(self, state: SimState) -> Mapping[str, Tensor]:
-        """The potential's output; if it refuses the batch, structure by structure."""
-        try:
-            return self.potential(state)
-        except RuntimeError:
-            outputs = []
-        for item, single in zip(self.active, state.split(), strict=True):
-            try:
-                outputs.append(self.potential(single))
-            except RuntimeError as error:
-                item.error = str(error).partition("\n")[0] or type(error).__name__
-                nothing = torch.full_like(single.cell, math.nan)
-                forces = torch.full_like(single.positions, math.nan)
-                outputs.append({"energy": nothing[:, 0, 0], "forces": forces, "stress": nothing})
-        keys = ("energy", "forces", "stress")
-        return {key: torch.cat([output[key] for output in outputs]) for key in keys}
+    def _evaluate(self, state: SimState) -> tuple[Output, dict[int, str]]:
+        """The potential's output, without forces on atoms that are held; and its refusals."""
+        output, errors = self.evaluate(state, [item.weight for item in self.active])
+        if any(item.mask is not None for item in self.active):
+            masks = [_mask(item) for item in self.active]
+            free = torch.from_numpy(np.concatenate(masks)).to(self.potential.device)
+            forces = torch.where(free[:, None], output["forces"], 0.0)
+            output = {**output, "forces": forces}
+        return output, errors
 
     def _result(self, row: int, item: _Item, now: Reading, end: Ending) -> Relaxation:
         """The final row of a structure."""
@@ -286,7 +285,13 @@ class _Pool:
             stop_reason=names.get(status, status.value),
             volume_per_atom=crystal.volume_per_atom if crystal is not None else None,
             min_distance=distance,
+            repaired=item.repaired,
         )
+
+
+def _mask(item: _Item) -> Mask:
+    everything: Mask = np.ones(len(item.start), dtype=np.bool_)
+    return everything if item.mask is None else item.mask
 
 
 def _number(value: float) -> float | None:

@@ -83,6 +83,7 @@ RELAXATION: list[Column] = [
     ("wall_time", F64, "s", "wall time of its batch over structures in it"),
     ("volume_per_atom", F64, "Å³", "cell volume over number of atoms at the end"),
     ("min_distance", F64, "Å", "shortest interatomic distance at the end"),
+    ("repaired", BOOL, "", "true if overlapping atoms were pushed apart first (relax.repair)"),
     *CONTRACT,
 ]
 

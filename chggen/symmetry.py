@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import spglib
@@ -158,6 +158,25 @@ def symmetrise(
         strain_max=strain,
         multiplicity=Fraction(len(ideal), len(crystal)),
     )
+
+
+class PrimitiveOperations(NamedTuple):
+    """Space group of a crystal in its smallest cell."""
+
+    cell: Floats  # the smallest cell, Å
+    rotations: NDArray[np.int64]  # [m, 3, 3] in its axes, fractional coordinates as columns
+    permutations: NDArray[np.int64]  # [m, n] where each operation takes each of its atoms
+    parent: NDArray[np.int64]  # which of its atoms each atom of the crystal is a copy of
+
+
+def primitive_operations(crystal: Crystal, symprec: float) -> PrimitiveOperations:
+    """Operations of a symmetric crystal; raises what :func:`symmetrise` raises."""
+    primitive, _ = _primitive(crystal, symprec, -1.0)
+    small = primitive.crystal
+    dataset = _dataset(small, symprec, -1.0)
+    operations = dataset.rotations.astype(np.int64), np.asarray(dataset.translations)
+    _, permutations = _project_positions(small, small.cell, operations)
+    return PrimitiveOperations(small.cell, operations[0], permutations, primitive.parent)
 
 
 @dataclass(frozen=True, eq=False)

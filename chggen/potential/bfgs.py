@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chggen.crystal import Crystal
+from chggen.crystal import Crystal, Floats
 from chggen.potential.springs import hessian
 
 #: Longest step of an atom, and of a row of the scaled deformation gradient, Å.
@@ -63,11 +63,19 @@ class BFGS:
     def __init__(self, *, relax_cell: bool, device: torch.device) -> None:
         self.relax_cell = relax_cell
         self.device = device
-        self._batch = self._start([])
+        self._batch = self._start([], [])
 
-    def add(self, crystals: Sequence[Crystal]) -> None:
-        """Append crystals, at their given geometry."""
-        old, new = self._batch, self._start(crystals)
+    def add(
+        self, crystals: Sequence[Crystal], projections: Sequence[Floats | None] | None = None
+    ) -> None:
+        """Append crystals, at their given geometry.
+
+        Args:
+            crystals: of any size.
+            projections: [9 + 3n, 9 + 3n] on what may move, of each; None for all of it. See
+                :mod:`chggen.potential.constraints`.
+        """
+        old, new = self._batch, self._start(crystals, projections or [None] * len(crystals))
         atoms = max(old.real.shape[1], new.real.shape[1])
         old, new = _pad(old, atoms), _pad(new, atoms)
         pairs = ((getattr(old, f.name), getattr(new, f.name)) for f in fields(_Batch))
@@ -150,7 +158,7 @@ class BFGS:
         batch = self._batch
         return (batch.x[:, :_CELL] / batch.scale).view(-1, 3, 3)
 
-    def _start(self, crystals: Sequence[Crystal]) -> _Batch:
+    def _start(self, crystals: Sequence[Crystal], projections: Sequence[Floats | None]) -> _Batch:
         s, m = len(crystals), max((len(c) for c in crystals), default=0)
         d = _CELL + 3 * m
         zeros = torch.zeros(s, d, dtype=torch.float64, device=self.device)
@@ -164,7 +172,7 @@ class BFGS:
             step=torch.zeros_like(zeros),
             shortening=zeros.new_ones(s, 1),
         )
-        for row, crystal in enumerate(crystals):
+        for row, (crystal, allowed) in enumerate(zip(crystals, projections, strict=True)):
             n = len(crystal)
             batch.cell[row] = torch.from_numpy(crystal.cell)
             batch.real[row, :n] = True
@@ -172,8 +180,10 @@ class BFGS:
             batch.x[row, :_CELL] = batch.scale[row] * torch.eye(3).to(zeros).view(-1)
             batch.x[row, _CELL : _CELL + 3 * n] = torch.from_numpy(crystal.cart_coords).view(-1)
             guess = hessian(crystal, CELL_SCALE * n**0.5, relax_cell=self.relax_cell)
-            used = _CELL + 3 * n
-            batch.inverse[row, :used, :used] = torch.from_numpy(np.linalg.inv(guess))
+            used, inverse = _CELL + 3 * n, np.linalg.inv(guess)
+            if allowed is not None:
+                inverse = allowed @ inverse @ allowed
+            batch.inverse[row, :used, :used] = torch.from_numpy(inverse)
         return batch
 
 

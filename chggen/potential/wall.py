@@ -28,17 +28,24 @@ def reach(atomic_numbers: Tensor) -> float:
     return float(2 * SHARE * covalent_radii[atomic_numbers.cpu().numpy()].max())
 
 
-def repulsion(state: SimState) -> tuple[Tensor, Tensor]:
-    """Forces [N, 3] (eV/Å) and stress [S, 3, 3] (eV/Å³, positive = tension) of the wall."""
+def repulsion(state: SimState, least: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Forces [N, 3] (eV/Å) and stress [S, 3, 3] (eV/Å³, positive = tension) of the wall.
+
+    Args:
+        state: atoms and cells.
+        least: shortest distance (Å) at which the wall may begin.
+    """
     positions, cell = state.positions, state.row_vector_cell
     numbers = state.atomic_numbers
     pbc = torch.ones(len(cell), 3, dtype=torch.bool, device=cell.device)
-    pairs, system, shifts = torchsim_nl(positions, cell, pbc, reach(numbers), state.system_idx)
+    cutoff = max(least, reach(numbers))
+    pairs, system, shifts = torchsim_nl(positions, cell, pbc, cutoff, state.system_idx)
     vectors = positions[pairs[0]] - positions[pairs[1]]
     vectors = vectors - torch.einsum("ui,uij->uj", shifts, cell[system])
     radii = torch.from_numpy(covalent_radii).to(positions)[numbers]
     length = torch.linalg.vector_norm(vectors, dim=1)
-    depth = (SHARE * (radii[pairs[0]] + radii[pairs[1]]) - length).clamp(min=0)
+    begin = (SHARE * (radii[pairs[0]] + radii[pairs[1]])).clamp(min=least)
+    depth = (begin - length).clamp(min=0)
     # the force on the first atom; every pair occurs in both directions
     push = (STIFFNESS * depth / length.clamp(min=1e-3))[:, None] * vectors
     forces = torch.zeros_like(positions).index_add_(0, pairs[0], push)

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from chggen import progress as bars
 from chggen import provenance, tables
 from chggen.config import RelaxConfig
@@ -40,9 +43,9 @@ def relax(
     rows = tables.read(source, name)
     good = [i for i, row in enumerate(rows) if row["status"] == Status.OK and has_structure(row)]
     model = load_named(settings.potential, potentials)
-    relaxed = relax_crystals(
-        [Crystal.from_row(rows[i]) for i in good], settings, model=model, progress=progress
-    )
+    guests = [_guests(rows[i]) for i in good] if name == "inpainted" else None
+    crystals = [Crystal.from_row(rows[i]) for i in good]
+    relaxed = relax_crystals(crystals, settings, model=model, progress=progress, movable=guests)
     results = dict(zip(good, relaxed, strict=True))
     contract = {
         "potential": settings.potential,
@@ -58,6 +61,12 @@ def relax(
         **contract,
     )
     tables.write(output, OUTPUTS[name], out, header)
+
+
+def _guests(row: Mapping[str, Any]) -> NDArray[np.bool_] | None:
+    """Which atoms of a row are guests; None if it does not say."""
+    mask = row["guest_mask"]
+    return None if mask is None else np.array(mask, dtype=np.bool_)
 
 
 def _row(
@@ -85,6 +94,7 @@ def _row(
                     "wall_time",
                     "volume_per_atom",
                     "min_distance",
+                    "repaired",
                 )
             },
         }
