@@ -24,7 +24,7 @@ class ContractError(ChggenError):
 
 
 class CheckpointError(ChggenError):
-    """A score-network checkpoint is missing, damaged or not fit for the elements."""
+    """A network's or potential's file is missing, damaged or not fit for its use."""
 
 
 class ReferenceCoverageError(ChggenError):

@@ -46,7 +46,7 @@ STRUCTURE: list[Column] = [
 #: What makes two energies comparable. No energy column without these beside it.
 CONTRACT: list[Column] = [
     ("potential", STR, "", "name of the interatomic potential (chgnet-0.3.0)"),
-    ("potential_hash", STR, "", "sha256 of its weights, first 16 hex digits"),
+    ("potential_hash", STR, "", "sha256 of its weights or settings, first 16 hex digits"),
     ("functional", STR, "", "functional the potential imitates (GGA/GGA+U, r2SCAN)"),
     ("corrections", STR, "", "energy corrections its scale includes (MP2020, none)"),
 ]

@@ -14,7 +14,7 @@ from chggen.campaign import Campaign
 from chggen.config import RelaxConfig
 from chggen.crystal import Crystal
 from chggen.energyspecs import PotentialConfig
-from chggen.errors import CheckpointError, ConfigError, ContractError, Status
+from chggen.errors import CheckpointError, ConfigError, Status
 from chggen.potential import load_named
 from chggen.potential.checkpoints import read_checkpoint
 from chggen.potential.energies import energies_per_atom
@@ -220,16 +220,25 @@ def test_energies_of_another_contract_are_not_compared(tmp_path):
         campaign(mine=chgnet(path, "PBEsol", "none"))
     with pytest.raises(ConfigError, match="Lennard-Jones"):
         campaign("argon", argon=ARGON)
-    from chggen.contracts import require_same
-
-    with pytest.raises(ContractError):
-        require_same(PotentialConfig(**ARGON).contract, "a", campaign_contract(), "b")
 
 
-def campaign_contract():
-    from chggen.contracts import POTENTIALS
-
-    return POTENTIALS["chgnet-0.3.0"]
+def test_another_functional_meets_a_reference_of_the_same(tmp_path):
+    path = fine_tuned(tmp_path)
+    entries = [
+        {"@class": "ComputedEntry", "composition": {symbol: 1}, "energy": -3.0, "correction": 0.0}
+        for symbol in ("Zn", "P", "S")
+    ]
+    (tmp_path / "entries.json").write_text(json.dumps(entries))
+    content = copy.deepcopy(ZNPS)
+    content["potentials"] = {"mine": chgnet(path, "PBEsol", "none")}
+    content["relax"] = {"potential": "mine"}
+    reference = {"source": "file", "path": str(tmp_path / "entries.json"), "functional": "PBEsol"}
+    content["systems"]["Zn-P-S"]["reference"] = reference
+    assert Campaign.load(content, "x").shards
+    del reference["path"]
+    reference["source"] = "materials-project"
+    with pytest.raises(ConfigError, match="functional 'PBEsol'"):
+        Campaign.load(content, "x")
 
 
 def test_changed_weights_rerun_the_stages_that_use_them(tmp_path):
