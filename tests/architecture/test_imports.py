@@ -65,6 +65,7 @@ BESIDE = {
     ("diffusion", "orbits"),
     ("generators", "diffusion"),
     ("generators", "potential"),
+    ("potential", "symmetry"),
     ("generators", "spacegroups"),
     ("generators", "wyckoff"),
 }
