@@ -47,7 +47,8 @@ lint: env
 
 bench: env
 	$(BIN)/python benchmarks/relax.py --from generated
-	$(BIN)/python benchmarks/relax.py --from made-up
+	$(BIN)/python benchmarks/relax.py
+	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/generate.py
 
