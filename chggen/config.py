@@ -48,7 +48,7 @@ class SystemConfig(Strict):
     lattice_seeds: Count = 2
     """Shards per composition: independent sets of lattices."""
     lattices_per_seed: Count = 50
-    """Lattices (= attempted structures) per shard."""
+    """Structures attempted per shard; each candidate of one has a lattice of its own."""
     volume_per_atom: Literal["auto"] | Positive = "auto"
     """Å³ per atom of the drawn cells; ``auto``: the shipped regression."""
     symmetry: Symmetry = "auto"
