@@ -54,7 +54,8 @@ class SystemConfig(Strict):
     symmetry: Symmetry = "auto"
     """Space groups kept while atoms are placed (needs generator ``diffusion``): ``none``;
     ``auto``: every second draw keeps one that fits its cell, guests that of their
-    framework, the others are free; a number or a range ``[195, 230]``: all draws."""
+    framework, the others are free; a number or a range ``[195, 230]``: all draws of whole
+    crystals, guests as with ``auto``."""
     reference: Annotated[ReferenceConfig, BeforeValidator(as_reference)] = ReferenceConfig()
     """Competing phases for E_d."""
     second_reference: Annotated[ReferenceConfig | None, BeforeValidator(as_reference)] = None

@@ -81,6 +81,18 @@ class Placed:
     status: Status = Status.SAMPLING_FAILED
 
 
+def place_each(
+    place: Callable[[Task], Placed], tasks: Sequence[Task], progress: Progress | None
+) -> list[Placed]:
+    """Place tasks one by one, each from its own seed."""
+    results = []
+    for done, task in enumerate(tasks, 1):
+        results.append(place(task))
+        if progress:
+            progress(done, len(tasks))
+    return results
+
+
 class Generator(Protocol):
     """Places the atoms of many tasks."""
 

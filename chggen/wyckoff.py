@@ -120,10 +120,7 @@ def is_possible(setting: Setting, numbers: Sequence[int] | NDArray[np.int64]) ->
 
 
 def draw(
-    setting: Setting,
-    numbers: Sequence[int] | NDArray[np.int64],
-    rng: np.random.Generator,
-    taken: frozenset[str] = frozenset(),
+    setting: Setting, numbers: Sequence[int] | NDArray[np.int64], rng: np.random.Generator
 ) -> Combination | None:
     """Draw positions for the atoms of a cell.
 
@@ -131,7 +128,6 @@ def draw(
         setting: space group in the cell.
         numbers: atomic numbers of the atoms to place, [n].
         rng: random numbers.
-        taken: letters of positions without freedom that are occupied already.
 
     Returns:
         A combination, or None if none was found (there may be none).
@@ -142,7 +138,7 @@ def draw(
     for _ in range(_TRIES):
         chosen = {z: _draw_element(setting.number, count, rng) for z, count in counts.items()}
         fixed = [p.letter for some in chosen.values() for p in some if not p.freedom]
-        if len(set(fixed)) == len(fixed) and not taken & set(fixed):
+        if len(set(fixed)) == len(fixed):
             return chosen
     return None
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from chggen import composition as comp
 from chggen.crystal import Crystal
-from chggen.placement import Placed, Progress, Task
+from chggen.placement import Placed, Progress, Task, place_each
 from chggen.spacegroups import Setting, group, settings_of
 
 if TYPE_CHECKING:
@@ -43,12 +43,7 @@ class PyxtalGenerator:
 
     def __call__(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Placed]:
         """Place every task, each from its own seed."""
-        results = []
-        for done, task in enumerate(tasks, 1):
-            results.append(place(task))
-            if progress:
-                progress(done, len(tasks))
-        return results
+        return place_each(place, tasks, progress)
 
 
 def place(task: Task) -> Placed:

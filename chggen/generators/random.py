@@ -15,7 +15,7 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 
 from chggen.crystal import Crystal, reduced_cell
-from chggen.placement import Placed, Progress, Task
+from chggen.placement import Placed, Progress, Task, place_each
 
 Floats = NDArray[np.float64]
 
@@ -38,12 +38,7 @@ class RandomGenerator:
 
     def __call__(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Placed]:
         """Place every task, each from its own seed."""
-        results = []
-        for done, task in enumerate(tasks, 1):
-            results.append(place(task))
-            if progress:
-                progress(done, len(tasks))
-        return results
+        return place_each(place, tasks, progress)
 
 
 def place(task: Task) -> Placed:

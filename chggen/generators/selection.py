@@ -1,7 +1,7 @@
 """Several candidates per structure, the best of which is kept; space groups imposed.
 
 A draw from a score network is cheap beside its relaxation, and a single-point energy is
-cheaper still. Of ``candidates`` draws of one cell the one with the lowest energy of the
+cheaper still. Of ``candidates`` draws of a row the one with the lowest energy of the
 potential is kept, so that relaxations are spent on arrangements that deserve them.
 """
 
@@ -30,7 +30,7 @@ def selecting(
     candidates: int,
     symmetry: Symmetry,
     potentials: Potentials = NONE_OWN,
-) -> Generator:
+) -> "Selecting":
     """Wrap a generator as a section of the config asks for.
 
     Only the diffusion model keeps space groups, so others are left free by ``auto``.
@@ -38,7 +38,7 @@ def selecting(
     if inner.name != "diffusion" and symmetry == "auto":
         symmetry = "none"
     if candidates == 1:
-        return inner if symmetry == "none" else Selecting(inner, 1, symmetry, None, {})
+        return Selecting(inner, 1, symmetry, None, {})
     model = load_named(settings.ranking_potential, potentials)
 
     def energies(crystals: Sequence[Crystal | None]) -> NDArray[np.float64]:
@@ -71,7 +71,7 @@ class Selecting:
     ) -> None:
         self._inner = inner
         self._candidates = candidates
-        self._symmetry = symmetry
+        self.symmetry = symmetry
         self._energies = energies
         self.inputs = {**inner.inputs, **inputs}
 
@@ -119,14 +119,14 @@ class Selecting:
         if candidate:
             seed = np.random.SeedSequence([task.seed, candidate]).generate_state(1, np.uint64)[0]
             task = replace(task, seed=int(seed >> np.uint64(1)))
-        if self._symmetry == "none":
+        if self.symmetry == "none":
             return task
-        auto = self._symmetry == "auto"
+        auto = self.symmetry == "auto"
         # of single draws every second row, of several every second candidate
         turn = candidate if self._candidates > 1 else task.seed
         if auto and turn % 2 == 0:
             return task
-        kept = impose(task, self._symmetry)
+        kept = impose(task, self.symmetry)
         return task if auto and isinstance(kept, str) else kept
 
 

@@ -19,7 +19,7 @@ from chggen.generators import make_generator
 from chggen.generators.selection import Selecting, selecting
 from chggen.generators.source import Order, Source
 from chggen.lattice import sample_lattices
-from chggen.placement import Generator, Placed, Task
+from chggen.placement import Placed, Task
 from chggen.potential import NONE_OWN
 from chggen.volume import predict_volume_per_atom
 
@@ -69,13 +69,7 @@ def generate(
         lattice_seed = seed_sequence(campaign_seed, *place, "lattice")
         generator = selecting(generator, settings, settings.draws, symmetry, potentials)
         made, facts = _filled(
-            generator,
-            shard.composition,
-            dict(cells) | {"kinds": _fitting_lattices(symmetry)},
-            settings,
-            lattice_seed,
-            seeds,
-            progress,
+            generator, shard.composition, cells, settings, lattice_seed, seeds, progress
         )
     common = _common(shard, settings, generator.inputs.get("checkpoint"))
     rows = [
@@ -103,7 +97,7 @@ def _fitting_lattices(symmetry: Symmetry) -> set[tuple[Bravais, str]] | None:
 
 
 def _filled(
-    generator: Generator,
+    generator: Selecting,
     composition: str,
     cells: Mapping[str, Any],
     settings: GenerateConfig,
@@ -121,9 +115,8 @@ def _filled(
     volumes = np.array([volume * len(z) for z in numbers])
     # every candidate of a row has a cell of its own shape: the ranking chooses cells too
     shapes = settings.draws
-    lattices = sample_lattices(
-        count, volumes, settings.lattice, lattice_seed, cells["kinds"], shapes
-    )
+    kinds = _fitting_lattices(generator.symmetry)
+    lattices = sample_lattices(count, volumes, settings.lattice, lattice_seed, kinds, shapes)
     rows = [
         [
             Task(Crystal.of(lattice.cell, z, np.zeros((len(z), 3))), np.ones(len(z), bool), seed)
@@ -131,10 +124,7 @@ def _filled(
         ]
         for row, (z, seed) in enumerate(zip(numbers, seeds, strict=True))
     ]
-    if isinstance(generator, Selecting):
-        placed = generator.best_of(rows, progress)
-    else:
-        placed = generator([row[0] for row in rows], progress)
+    placed = generator.best_of(rows, progress)
     made = [
         _Made(result, n, lattice.bravais_type)
         for result, n, lattice in zip(placed, units, lattices[::shapes], strict=True)

@@ -44,12 +44,15 @@ def inpaint(
         settings: section ``inpaint`` of the config.
         campaign_seed: seed of the campaign.
         progress: called with (structures done, structures in all).
-        symmetry: space groups that are kept, as in the system's config.
+        symmetry: as in the system's config. A framework without its guests has a group of
+            its own, often higher than the crystal's, so that a number or a range cannot be
+            asked of it and means ``auto`` here.
         potentials: section ``potentials`` of the config.
     """
     frameworks = tables.read(source, "refined")
+    kept: Symmetry = "none" if symmetry == "none" else "auto"
     generator = selecting(
-        DiffusionGenerator(settings), settings, settings.candidates, symmetry, potentials
+        DiffusionGenerator(settings), settings, settings.candidates, kept, potentials
     )
     checkpoint = generator.inputs["checkpoint"]
     tasks, parents, draws = [], [], []

@@ -80,8 +80,11 @@ def test_auto_leaves_half_of_the_draws_free():
 
 
 def test_only_the_diffusion_model_keeps_groups_by_itself():
-    plain = RandomGenerator()
-    assert selecting(plain, GenerateConfig(generator="random"), 1, "auto") is plain
+    wrapped = selecting(RandomGenerator(), GenerateConfig(generator="random"), 1, "auto")
+    assert wrapped.symmetry == "none"
+    plain = RandomGenerator()(tasks(2))
+    for a, b in zip(wrapped(tasks(2)), plain, strict=True):
+        np.testing.assert_array_equal(a.crystal.frac_coords, b.crystal.frac_coords)
 
 
 def test_energies_are_those_of_the_potential():
