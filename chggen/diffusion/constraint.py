@@ -67,31 +67,39 @@ class Constraint:
     """
 
     def __init__(self, tasks: Sequence[Task], batch: Batch) -> None:
-        self.any = any(task.symmetry is not None for task in tasks)
-        if not self.any:
+        kept = [(s, task) for s, task in enumerate(tasks) if task.symmetry is not None]
+        self.any = bool(kept)
+        if not kept:
             return
-        most = max(len(task.crystal) for task in tasks)
-        eye = np.eye(3 * most)
-        maps = np.stack([np.stack([eye] * len(tasks))] * 2)
-        for s, task in enumerate(tasks):
-            if task.symmetry is not None:
-                size = 3 * len(task.crystal)
-                maps[0, s, :size, :size] = projection(task.symmetry, task.crystal.cell)
-                maps[1, s, :size, :size] = replication(task.symmetry, task.crystal.cell)
-        self._maps = torch.as_tensor(maps).to(batch.positions)
-        starts = torch.cumsum(batch.sizes, 0) - batch.sizes
-        place = torch.arange(len(batch.system), device=batch.system.device)
-        self._slot = batch.system * most + place - starts[batch.system]
-        self._shape = (len(tasks), most)
+        # maps of the constrained crystals only, padded to the largest of them
+        most = max(len(task.crystal) for _, task in kept)
+        maps = np.zeros((2, len(kept), 3 * most, 3 * most), dtype=np.float32)
+        starts = np.cumsum(batch.sizes.cpu().numpy()) - batch.sizes.cpu().numpy()
+        atoms, slots = [], []
+        for row, (s, task) in enumerate(kept):
+            n = len(task.crystal)
+            symmetry, cell = task.symmetry, task.crystal.cell
+            if symmetry is not None:
+                maps[0, row, : 3 * n, : 3 * n] = projection(symmetry, cell)
+                maps[1, row, : 3 * n, : 3 * n] = replication(symmetry, cell)
+            atoms.append(np.arange(starts[s], starts[s] + n))
+            slots.append(np.arange(row * most, row * most + n))
+        device = batch.positions.device
+        self._maps = torch.from_numpy(maps).to(batch.positions)
+        self._atoms = torch.as_tensor(np.concatenate(atoms), device=device)
+        self._slots = torch.as_tensor(np.concatenate(slots), device=device)
+        self._shape = (len(kept), most)
 
     def _apply(self, which: int, vectors: Tensor) -> Tensor:
         if not self.any:
             return vectors
         systems, most = self._shape
         padded = vectors.new_zeros(systems * most, 3)
-        padded[self._slot] = vectors
+        padded[self._slots] = vectors[self._atoms]
         mapped = torch.bmm(padded.view(systems, 1, 3 * most), self._maps[which])
-        return mapped.view(-1, 3)[self._slot]
+        result = vectors.clone()
+        result[self._atoms] = mapped.view(-1, 3)[self._slots]
+        return result
 
     def project(self, vectors: Tensor) -> Tensor:
         """Invariant part of a vector field [n, 3]."""
