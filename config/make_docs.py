@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 INTRO = """\
 # Configuration
 
-Made by `config/make_docs.py` from `chggen/config.py`; a test fails when the two differ.
+Made by `config/make_docs.py` from `chggen/config/`; a test fails when the two differ.
 The JSON schema is `config/schema.json` (editors complete and check with it).
 
 Five lines are a campaign; everything else has a default:

@@ -1,118 +1,24 @@
-"""The typed configuration: one documented key for every choice.
-
-Pydantic models hold keys, types, limits and meanings; the JSON schema and
-``config/README.md`` are generated from them (a test fails on drift). Nothing here
-imports torch or pymatgen: every cluster job parses the Snakefile again.
-
-A bad value ends as one :class:`~chggen.errors.ConfigError` line that names key and
-value, before any job starts.
-"""
+"""Sections of the stages that make structures: one model per verb."""
 
 # ruff: noqa: RUF012 - pydantic copies a default, mutable or not, for every model
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from chggen import composition as comp
-from chggen.contracts import POTENTIALS
-from chggen.energyspecs import PotentialConfig, ReferenceConfig, Words, as_reference
-from chggen.errors import CompositionError
-from chggen.specs import CompositionSpec, Count, Positive, Strict, as_list, as_value_error
+from chggen.energyspecs import Words
+from chggen.specs import Count, Positive, Strict
 
 Bravais = Literal[
     "cubic", "tetragonal", "orthorhombic", "hexagonal", "rhombohedral", "monoclinic", "triclinic"
 ]
 BRAVAIS_TYPES: tuple[Bravais, ...] = Bravais.__args__  # type: ignore[attr-defined]
 PRETRAINED = "pretrained"
-SpaceGroup = Annotated[int, Field(ge=1, le=230)]
-Symmetry = Literal["none", "auto"] | SpaceGroup | tuple[SpaceGroup, SpaceGroup]
 BuiltinGenerator = Literal["diffusion", "random", "pyxtal", "file"]
 GENERATORS: tuple[str, ...] = BuiltinGenerator.__args__  # type: ignore[attr-defined]
 #: Entry points through which installed packages offer further generators.
 GENERATOR_GROUP = "chggen.generators"
-
-
-class SystemConfig(Strict):
-    """One chemical system."""
-
-    compositions: Annotated[list[CompositionSpec], BeforeValidator(as_list), Field(min_length=1)]
-    """Formulas, lines (``{line: [ZnS, P2S5], max_atoms: 20}``) or element ranges
-    (``{range: Li_x Si_y, where: x > y, max_atoms: 25}``)."""
-    formula_units: Annotated[list[Count], BeforeValidator(as_list), Field(min_length=1)] = [1]
-    """Formula units per cell; the lattices of a seed are shared out between them."""
-    guests: Literal["auto"] | list[str] = "auto"
-    """Elements taken out and put back by inpainting; ``auto``: the element with the
-    broadest coordination numbers."""
-    lattice_seeds: Count = 2
-    """Shards per composition: independent sets of lattices."""
-    lattices_per_seed: Count = 50
-    """Structures attempted per shard; each candidate of one has a lattice of its own."""
-    volume_per_atom: Literal["auto"] | Positive = "auto"
-    """Å³ per atom of the drawn cells; ``auto``: the shipped regression."""
-    symmetry: Symmetry = "auto"
-    """Space groups kept while atoms are placed (needs generator ``diffusion``): ``none``;
-    ``auto``: every second draw keeps one that fits its cell, guests that of their
-    framework, the others are free; a number or a range ``[195, 230]``: all draws of whole
-    crystals, guests as with ``auto``."""
-    reference: Annotated[ReferenceConfig, BeforeValidator(as_reference)] = ReferenceConfig()
-    """Competing phases for E_d."""
-    second_reference: Annotated[ReferenceConfig | None, BeforeValidator(as_reference)] = None
-    """Competing phases for E_d by ``screen.second_potential``, of its contract."""
-
-    @field_validator("symmetry")
-    @classmethod
-    def _rising(cls, value: Symmetry) -> Symmetry:
-        if isinstance(value, tuple) and value[0] > value[1]:
-            raise ValueError(f"{list(value)}: the lower space group number comes first")
-        return value
-
-    @field_validator("compositions", mode="before")
-    @classmethod
-    def _formulas(cls, value: Any) -> Any:  # noqa: ANN401
-        for item in as_list(value):
-            with as_value_error():
-                if isinstance(item, str):
-                    comp.parse_formula(item)
-                elif not isinstance(item, dict | BaseModel):
-                    raise CompositionError(f"'{item}' is not a chemical formula")
-        return value
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        with as_value_error("compositions: "):
-            formulas = self.formulas()
-        if not formulas:
-            raise ValueError("compositions: none is left within max_atoms")
-        for guest in [] if self.guests == "auto" else self.guests:
-            if guest not in comp.ATOMIC_NUMBERS:
-                raise ValueError(f"guests: unknown element '{guest}'")
-        for formula in formulas:
-            elements = set(comp.parse_formula(formula))
-            if self.guests == "auto":
-                if len(elements) == 1:
-                    raise ValueError(f"guests: 'auto' leaves no framework in '{formula}'")
-                continue
-            missing = [g for g in self.guests if g not in elements]
-            if missing:
-                raise ValueError(f"guests: '{missing[0]}' is not in '{formula}'")
-            if elements <= set(self.guests):
-                raise ValueError(f"guests: {self.guests} leave no framework in '{formula}'")
-        return self
-
-    def formulas(self) -> list[str]:
-        """Canonical reduced compositions, in order, without repeats."""
-        found: dict[str, None] = {}
-        for item in self.compositions:
-            formulas = [item] if isinstance(item, str) else item.expand()
-            found.update({comp.canonical_formula(f): None for f in formulas})
-        return list(found)
-
-    @property
-    def elements(self) -> set[str]:
-        """All elements of all compositions."""
-        return {symbol for f in self.formulas() for symbol in comp.parse_formula(f)}
 
 
 def generator_plugins() -> dict[str, metadata.EntryPoint]:
@@ -291,48 +197,6 @@ class InpaintConfig(Strict):
     """Most atoms sampled at once."""
 
 
-class ScreenConfig(Strict):
-    """Which structures count as symmetric, stable, new."""
-
-    symprec: Positive = 0.1
-    """Distance tolerance of the symmetry verdict, Å."""
-    angle_tolerance: Positive = 10.0
-    """Angle tolerance of the symmetry verdict, degrees."""
-    tolerances: list[Positive] = [0.01, 0.1, 0.3]
-    """Further distance tolerances (Å) at which the space group is recorded."""
-    min_distance: Positive = 1.0
-    """Shortest distance (Å) that a success may have."""
-    threshold: Positive = 0.1
-    """E_d (eV/atom) under which a structure goes on; the paper advises 0.03."""
-    max_selected: Count = 20
-    """Most structures per composition that go on to DFT, lowest E_d first."""
-    require_symmetric: bool = False
-    """Only structures above P-1 go on."""
-    second_potential: Words | None = None
-    """Second opinion on the selected structures, by name (``chgnet-r2scan``); its energies
-    stand in columns of their own and are never mixed with the first."""
-    second_relax: bool = False
-    """Relax with the second potential (criteria of ``relax``) instead of single points."""
-
-
-class SubmitConfig(Strict):
-    """Hand-off to DFT."""
-
-    engine: Literal["vasp"] = "vasp"
-    """Code that the inputs are written for."""
-    input_set: Literal["MP24RelaxSet", "MPScanRelaxSet"] = "MP24RelaxSet"
-    """pymatgen input set, both r²SCAN."""
-    potcar: Literal["auto", "spec"] = "auto"
-    """``auto``: full POTCARs if PMG_VASP_PSP_DIR is set, otherwise POTCAR.spec."""
-
-
-class ReportConfig(Strict):
-    """Tables and pages."""
-
-    candidates: Count = 12
-    """Structures shown with a picture, lowest E_d first."""
-
-
 class TrainConfig(Strict):
     """Training of a score network (rule ``train``, only run when asked for)."""
 
@@ -352,45 +216,3 @@ class TrainConfig(Strict):
     compile: bool = True
     """Compile the network first (a minute; several times faster afterwards; needs a
     C++ compiler)."""
-
-
-class Config(Strict):
-    """A campaign."""
-
-    seed: Annotated[int, Field(ge=0)] = 2025
-    """Campaign seed: every random number follows from it."""
-    results: Path = Path("results")
-    """Directory of all tables."""
-    systems: Annotated[
-        dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], SystemConfig],
-        Field(min_length=1),
-    ]
-    """Chemical systems by name; the name becomes a folder (letters, digits, ``-_.``)."""
-    potentials: dict[
-        Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], PotentialConfig
-    ] = {}
-    """Potentials of your own by name, besides the CHGNets in the package."""
-    generate: GenerateConfig = GenerateConfig()
-    """Unconditional generation."""
-    relax: RelaxConfig = RelaxConfig()
-    """Relaxation, also after inpainting."""
-    refine: RefineConfig = RefineConfig()
-    """Frameworks."""
-    inpaint: InpaintConfig = InpaintConfig()
-    """Inpainting."""
-    screen: ScreenConfig = ScreenConfig()
-    """Symmetry, E_d, duplicates, novelty."""
-    submit: SubmitConfig = SubmitConfig()
-    """DFT inputs."""
-    report: ReportConfig = ReportConfig()
-    """Report."""
-    train: TrainConfig = TrainConfig()
-    """Training of a score network."""
-
-    @field_validator("potentials")
-    @classmethod
-    def _names_are_free(cls, value: dict[str, PotentialConfig]) -> dict[str, PotentialConfig]:
-        taken = sorted(set(value) & set(POTENTIALS))
-        if taken:
-            raise ValueError(f"'{taken[0]}' is the name of a potential in the package")
-        return value

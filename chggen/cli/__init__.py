@@ -1,0 +1,50 @@
+"""``chggen VERB``: every stage on Parquet files, without Snakemake."""
+
+import os
+import sys
+import warnings
+
+import typer
+
+from chggen.cli import look, model, shard, system
+from chggen.errors import ChggenError
+
+# stages import torch and pymatgen, which take seconds: each command imports its own
+
+app = typer.Typer(
+    help="Crystal structure prediction by host-guided diffusion. Each verb is one step of"
+    " the campaign; tables are Parquet files.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+for command in (
+    shard.generate,
+    shard.relax,
+    shard.refine,
+    shard.inpaint,
+    system.screen,
+    system.submit,
+    system.report,
+    model.train,
+    model.train_volume,
+    model.evaluate,
+    look.export,
+    look.show,
+    look.check,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point: an error of the user is one line, exit code 1."""
+    # waiting threads that spin make a busy machine many times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # spglib reports every structure it can do nothing with at a large tolerance
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")
+    warnings.simplefilter("ignore")
+    try:
+        app()
+    except ChggenError as error:
+        sys.exit(f"chggen: {error}")

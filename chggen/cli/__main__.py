@@ -1,0 +1,5 @@
+"""``python -m chggen.cli``."""
+
+from chggen.cli import main
+
+main()

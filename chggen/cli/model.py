@@ -1,0 +1,111 @@
+"""What the shipped models come from, and what they are worth."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from chggen import configfile
+from chggen.cli.options import Changes, ConfigFile, KeptSymmetry
+from chggen.progress import bar
+
+
+def train(
+    data: Annotated[Path | None, typer.Option(help="CSV with a cif column")] = None,
+    validation: Annotated[Path | None, typer.Option(help="the same, for the error table")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="run directory")] = None,
+    config: ConfigFile = None,
+    changes: Changes = None,
+) -> None:
+    """Train a score network; a run that was stopped goes on where it was."""
+    from chggen.config import TrainConfig
+    from chggen.stages.train import train as run
+
+    given: dict[str, Any] = {"data": data, "validation": validation, "output": output}
+    extra = [f"{key}={value}" for key, value in given.items() if value is not None]
+    settings = configfile.parse_section(TrainConfig, "train", config, [*(changes or ()), *extra])
+    with bar("read structures") as progress:
+        path = run(settings, lambda record: typer.echo(_record(record), err=True), progress)
+    typer.echo(path)
+
+
+def train_volume(
+    data: Annotated[list[Path], typer.Option(help="CSV with a cif column; may be repeated")],
+    validation: Annotated[list[Path], typer.Option(help="the same, for the error")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder")] = Path("runs/volume"),
+) -> None:
+    """Train the regression from composition to volume per atom (minutes)."""
+    import json
+
+    from chggen.volume import train_volume_model
+
+    typer.echo(json.dumps(train_volume_model(data, validation, output), indent=1))
+
+
+def _record(record: dict[str, Any]) -> str:
+    return "  ".join(f"{key} {value}" for key, value in record.items())
+
+
+def evaluate(
+    structures: Annotated[Path, typer.Option(help="CSV with a cif column (e_above_hull if there)")],
+    limit: Annotated[int, typer.Option(min=1, help="known structures taken")] = 100,
+    samples: Annotated[int, typer.Option(min=1, help="samples per structure (K)")] = 5,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+    json: Annotated[Path | None, typer.Option(help="write all figures here")] = None,
+    table: Annotated[Path | None, typer.Option(help="write one row per sample (Parquet)")] = None,
+    against: Annotated[Path | None, typer.Option(help="--json of an earlier run")] = None,
+    cells: Annotated[str, typer.Option(help="true (of the file), sampled or framework")] = "true",
+    generators: Annotated[
+        str, typer.Option(help="compared")
+    ] = "diffusion,random,random_selected,pyxtal",
+    symmetry: KeptSymmetry = "auto",
+    checkpoint: Annotated[str | None, typer.Option(help="score network")] = None,
+    sampler: Annotated[str | None, typer.Option(help="fast or paper")] = None,
+    min_atoms: Annotated[int, typer.Option(min=1)] = 3,
+    max_atoms: Annotated[int, typer.Option(min=1)] = 14,
+    max_above_hull: Annotated[float, typer.Option(help="eV/atom")] = 0.05,
+    config: ConfigFile = None,
+    changes: Changes = None,
+) -> None:
+    """Measure how often known crystals are found again, against random starts.
+
+    --set and --config are about section generate.
+    """
+    from chggen.config import GenerateConfig
+    from chggen.evaluation import output
+    from chggen.evaluation.against import compare, read_earlier
+    from chggen.evaluation.run import Run
+    from chggen.evaluation.run import evaluate as run
+    from chggen.evaluation.settings import Evaluation, parse_generators
+
+    given = {"checkpoint": checkpoint, "sampler": sampler}
+    extra = [f"{key}={value}" for key, value in given.items() if value is not None]
+    asked = Evaluation(
+        structures=structures,
+        limit=limit,
+        samples=samples,
+        seed=seed,
+        cells=cells,  # type: ignore[arg-type]  # it looks itself
+        generators=parse_generators(generators),
+        min_atoms=min_atoms,
+        max_atoms=max_atoms,
+        max_above_hull=max_above_hull,
+        symmetry=configfile.parse_symmetry(symmetry),
+        generate=configfile.parse_section(
+            GenerateConfig, "generate", config, [*(changes or ()), *extra]
+        ),
+        potentials=configfile.parse_potentials(config),
+    )
+    earlier = read_earlier(against, structures) if against else None
+
+    def write(done: Run) -> None:
+        if against and earlier:
+            done.result["against"] = compare(done.result, earlier, against)
+        if json is not None:
+            output.write_json(done.result, json)
+        if table is not None:
+            output.write_table(done, table)
+
+    done = run(asked, after=write)
+    write(done)
+    output.show(done.result)

@@ -1,0 +1,104 @@
+"""Verbs of one shard: structures of a composition."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chggen import configfile
+from chggen.cli.options import Changes, ConfigFile, KeptSymmetry, Output, Source
+from chggen.progress import bar
+
+
+def generate(
+    composition: Annotated[str, typer.Argument(help="formula, e.g. Zn2P2S7")],
+    output: Output = Path("generated.parquet"),
+    lattices: Annotated[int, typer.Option(min=1, help="structures to attempt")] = 20,
+    formula_units: Annotated[list[int] | None, typer.Option("--units", "-u")] = None,
+    volume: Annotated[float | None, typer.Option(help="Å³ per atom; default: regression")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="lattice seed")] = 0,
+    campaign_seed: Annotated[int, typer.Option(min=0)] = 2025,
+    symmetry: KeptSymmetry = "auto",
+    config: ConfigFile = None,
+    changes: Changes = None,
+) -> None:
+    """Draw cells and place atoms by reverse diffusion."""
+    from chggen.campaign import Shard
+    from chggen.composition import canonical_formula, parse_formula
+    from chggen.config import GenerateConfig
+    from chggen.stages.generate import generate as run
+
+    formula = canonical_formula(composition)
+    shard = Shard("-".join(parse_formula(formula)), formula, seed)
+    cells = {
+        "formula_units": formula_units or [1],
+        "lattices": lattices,
+        "volume_per_atom": volume or "auto",
+    }
+    settings = configfile.parse_section(GenerateConfig, "generate", config, changes or ())
+    with bar("generate") as progress:
+        kept = configfile.parse_symmetry(symmetry)
+        own = configfile.parse_potentials(config)
+        run(
+            output,
+            shard,
+            cells,
+            settings,
+            campaign_seed,
+            progress,
+            symmetry=kept,
+            potentials=own,
+        )
+
+
+def relax(
+    source: Source,
+    output: Output = Path("relaxed.parquet"),
+    config: ConfigFile = None,
+    changes: Changes = None,
+) -> None:
+    """Relax generated or inpainted structures with a foundation potential."""
+    from chggen.config import RelaxConfig
+    from chggen.stages.relax import relax as run
+
+    settings = configfile.parse_section(RelaxConfig, "relax", config, changes or ())
+    own = configfile.parse_potentials(config)
+    with bar("relax") as progress:
+        run(source, output, settings, progress, potentials=own)
+
+
+def refine(
+    source: Source,
+    output: Output = Path("refined.parquet"),
+    guests: Annotated[
+        list[str] | None, typer.Option("--guest", "-g", help="element; default: auto")
+    ] = None,
+    config: ConfigFile = None,
+    changes: Changes = None,
+) -> None:
+    """Take guests out of relaxed structures and symmetrise the framework."""
+    from chggen.config import RefineConfig
+    from chggen.stages.refine import refine as run
+
+    settings = configfile.parse_section(RefineConfig, "refine", config, changes or ())
+    with bar("refine") as progress:
+        run(source, output, guests or "auto", settings, progress)
+
+
+def inpaint(
+    source: Source,
+    output: Output = Path("inpainted.parquet"),
+    campaign_seed: Annotated[int, typer.Option(min=0)] = 2025,
+    symmetry: KeptSymmetry = "auto",
+    config: ConfigFile = None,
+    changes: Changes = None,
+) -> None:
+    """Draw guests back into the frameworks."""
+    from chggen.config import InpaintConfig
+    from chggen.stages.inpaint import inpaint as run
+
+    settings = configfile.parse_section(InpaintConfig, "inpaint", config, changes or ())
+    with bar("inpaint") as progress:
+        kept = configfile.parse_symmetry(symmetry)
+        own = configfile.parse_potentials(config)
+        run(source, output, settings, campaign_seed, progress, symmetry=kept, potentials=own)

@@ -1,0 +1,81 @@
+"""Verbs of one system: what its shards add up to."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chggen import configfile
+from chggen.cli.options import Changes, ConfigFile, Output, Source
+from chggen.progress import bar
+
+
+def screen(
+    sources: Annotated[list[Path], typer.Argument(help="tables relaxed and rerelaxed")],
+    output: Output = Path("screened.parquet"),
+    inpainted: Annotated[
+        list[Path] | None, typer.Option(help="tables inpainted, for the frameworks' space groups")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="your own entries; default: the built-in tables")
+    ] = None,
+    config: ConfigFile = None,
+    changes: Changes = None,
+) -> None:
+    """Symmetry, decomposition energy, duplicates, known phases, selection."""
+    from chggen.config import RelaxConfig, ScreenConfig
+    from chggen.energyspecs import ReferenceConfig
+    from chggen.stages.screen import screen as run
+    from chggen.stages.second import SecondLevel
+
+    settings = configfile.parse_section(ScreenConfig, "screen", config, changes or ())
+    given = ReferenceConfig(source="file", path=reference) if reference else ReferenceConfig()
+    second = SecondLevel(
+        configfile.parse_potentials(config),
+        relax=configfile.parse_section(RelaxConfig, "relax", config),
+    )
+    with bar("screen") as progress:
+        run(sources, output, given, settings, inpainted or [], progress, second=second)
+
+
+def submit(
+    source: Source,
+    output: Output = Path("submitted.parquet"),
+    directory: Annotated[Path, typer.Option("--directory", "-d")] = Path("dft"),
+    config: ConfigFile = None,
+    changes: Changes = None,
+) -> None:
+    """Write DFT inputs of the selected structures."""
+    from chggen.config import SubmitConfig
+    from chggen.stages.submit import submit as run
+
+    settings = configfile.parse_section(SubmitConfig, "submit", config, changes or ())
+    with bar("submit") as progress:
+        run(source, output, directory, settings, progress)
+
+
+def report(
+    system: Annotated[str, typer.Argument(help="name of the system in the config")],
+    config: Annotated[Path, typer.Option("--config", "-c")] = Path("config/config.yaml"),
+) -> None:
+    """Write report.parquet and report.html of a system from its tables."""
+    from chggen.campaign import Campaign
+    from chggen.errors import ConfigError
+    from chggen.stages.report import report as run
+
+    campaign = Campaign.load(None, config)
+    if system not in campaign.config.systems:
+        raise ConfigError(f"config '{config}': no system '{system}'")
+    names = ("generated", "relaxed", "refined", "inpainted", "rerelaxed")
+    folder = Path(campaign.results) / system
+    paths = {name: [Path(p) for p in campaign.tables(system, name)] for name in names}
+    with bar("report") as progress:
+        run(
+            system,
+            paths,
+            folder / "screened.parquet",
+            folder / "report.parquet",
+            folder / "report.html",
+            campaign.config,
+            progress,
+        )

@@ -1,0 +1,95 @@
+"""Section ``systems``: what is searched, and against which competing phases."""
+
+# ruff: noqa: RUF012 - pydantic copies a default, mutable or not, for every model
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+
+from chggen import composition as comp
+from chggen.energyspecs import ReferenceConfig, as_reference
+from chggen.errors import CompositionError
+from chggen.specs import CompositionSpec, Count, Positive, Strict, as_list, as_value_error
+
+SpaceGroup = Annotated[int, Field(ge=1, le=230)]
+Symmetry = Literal["none", "auto"] | SpaceGroup | tuple[SpaceGroup, SpaceGroup]
+
+
+class SystemConfig(Strict):
+    """One chemical system."""
+
+    compositions: Annotated[list[CompositionSpec], BeforeValidator(as_list), Field(min_length=1)]
+    """Formulas, lines (``{line: [ZnS, P2S5], max_atoms: 20}``) or element ranges
+    (``{range: Li_x Si_y, where: x > y, max_atoms: 25}``)."""
+    formula_units: Annotated[list[Count], BeforeValidator(as_list), Field(min_length=1)] = [1]
+    """Formula units per cell; the lattices of a seed are shared out between them."""
+    guests: Literal["auto"] | list[str] = "auto"
+    """Elements taken out and put back by inpainting; ``auto``: the element with the
+    broadest coordination numbers."""
+    lattice_seeds: Count = 2
+    """Shards per composition: independent sets of lattices."""
+    lattices_per_seed: Count = 50
+    """Structures attempted per shard; each candidate of one has a lattice of its own."""
+    volume_per_atom: Literal["auto"] | Positive = "auto"
+    """Å³ per atom of the drawn cells; ``auto``: the shipped regression."""
+    symmetry: Symmetry = "auto"
+    """Space groups kept while atoms are placed (needs generator ``diffusion``): ``none``;
+    ``auto``: every second draw keeps one that fits its cell, guests that of their
+    framework, the others are free; a number or a range ``[195, 230]``: all draws of whole
+    crystals, guests as with ``auto``."""
+    reference: Annotated[ReferenceConfig, BeforeValidator(as_reference)] = ReferenceConfig()
+    """Competing phases for E_d."""
+    second_reference: Annotated[ReferenceConfig | None, BeforeValidator(as_reference)] = None
+    """Competing phases for E_d by ``screen.second_potential``, of its contract."""
+
+    @field_validator("symmetry")
+    @classmethod
+    def _rising(cls, value: Symmetry) -> Symmetry:
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise ValueError(f"{list(value)}: the lower space group number comes first")
+        return value
+
+    @field_validator("compositions", mode="before")
+    @classmethod
+    def _formulas(cls, value: Any) -> Any:  # noqa: ANN401
+        for item in as_list(value):
+            with as_value_error():
+                if isinstance(item, str):
+                    comp.parse_formula(item)
+                elif not isinstance(item, dict | BaseModel):
+                    raise CompositionError(f"'{item}' is not a chemical formula")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        with as_value_error("compositions: "):
+            formulas = self.formulas()
+        if not formulas:
+            raise ValueError("compositions: none is left within max_atoms")
+        for guest in [] if self.guests == "auto" else self.guests:
+            if guest not in comp.ATOMIC_NUMBERS:
+                raise ValueError(f"guests: unknown element '{guest}'")
+        for formula in formulas:
+            elements = set(comp.parse_formula(formula))
+            if self.guests == "auto":
+                if len(elements) == 1:
+                    raise ValueError(f"guests: 'auto' leaves no framework in '{formula}'")
+                continue
+            missing = [g for g in self.guests if g not in elements]
+            if missing:
+                raise ValueError(f"guests: '{missing[0]}' is not in '{formula}'")
+            if elements <= set(self.guests):
+                raise ValueError(f"guests: {self.guests} leave no framework in '{formula}'")
+        return self
+
+    def formulas(self) -> list[str]:
+        """Canonical reduced compositions, in order, without repeats."""
+        found: dict[str, None] = {}
+        for item in self.compositions:
+            formulas = [item] if isinstance(item, str) else item.expand()
+            found.update({comp.canonical_formula(f): None for f in formulas})
+        return list(found)
+
+    @property
+    def elements(self) -> set[str]:
+        """All elements of all compositions."""
+        return {symbol for f in self.formulas() for symbol in comp.parse_formula(f)}
