@@ -26,6 +26,9 @@ from chggen.references import contract_of, coverage_problem
 SHARD_STAGES = ("generate", "relax", "refine", "inpaint", "rerelax")
 SYSTEM_STAGES = ("screen", "submit", "report")
 
+#: Sections of the config behind stages that have none of their own name.
+SECTIONS = {"rerelax": "relax", "submit": "dft", "calculate": "dft", "collect": "dft"}
+
 #: Generators that fill cells which the campaign draws, each shard for itself.
 CELL_FILLERS = ("diffusion", "random", "pyxtal")
 
@@ -115,7 +118,7 @@ class Campaign:
     def settings(self, stage: str, system: str) -> dict[str, Any]:
         """What a stage depends on, as plain values: a change reruns the stage."""
         chosen = self.config.systems[system]
-        section = "relax" if stage == "rerelax" else stage
+        section = SECTIONS.get(stage, stage)
         settings: dict[str, Any] = {
             "settings": getattr(self.config, section).model_dump(mode="json")
         }

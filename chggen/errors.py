@@ -61,6 +61,10 @@ class Status(StrEnum):
     DISPLACEMENT_CAP = "displacement_cap"
     #: the framework's new cell cannot hold an integer number of guests
     COMPOSITION_DRIFT = "composition_drift"
+    #: the job's time was over; a next attempt goes on from there
+    OUT_OF_TIME = "out_of_time"
+    #: killed from outside in every attempt (memory, a lost node, cancelled)
+    INTERRUPTED = "interrupted"
     #: anything else; the reason says what
     FAILED = "failed"
 
@@ -79,5 +83,7 @@ STATUS_TEXT: dict[Status, str] = {
     Status.NO_SYMMETRY: "no tolerance gave a space group above P-1",
     Status.DISPLACEMENT_CAP: "symmetrising would move atoms beyond the cap",
     Status.COMPOSITION_DRIFT: "guests would not be an integer number in the new cell",
+    Status.OUT_OF_TIME: "the job's time was over",
+    Status.INTERRUPTED: "killed from outside in every attempt",
     Status.FAILED: "failed for another reason, given in the row",
 }

@@ -185,12 +185,62 @@ SCREENING: list[Column] = [
     *SECOND,
 ]
 
+#: What a structure is to DFT: 'candidate' or 'competing' (a phase of the hull).
+_ROLE: list[Column] = [
+    ("role", STR, "", "'candidate', or 'competing': a known phase that the hull needs"),
+    ("label", STR, "", "name of a competing phase in its source; null for candidates"),
+]
+
 SUBMISSION: list[Column] = [
-    ("decomposition_energy", F64, "eV/atom", "E_d from the screen"),
-    ("engine", STR, "", "code that the inputs are for (vasp)"),
-    ("input_set", STR, "", "pymatgen input set (MP24RelaxSet, …)"),
+    *_ROLE,
+    ("decomposition_energy", F64, "eV/atom", "E_d from the screen; null for competing phases"),
+    ("engine", STR, "", "code that the inputs are for (vasp, gpaw)"),
+    ("input_set", STR, "", "pymatgen input set (MP24RelaxSet, …) or the engine's own settings"),
     ("directory", STR, "", "directory of the inputs, relative to the table"),
-    ("potcar", STR, "", "'spec' (symbols only) or 'full'"),
+    ("potcar", STR, "", "'spec' (symbols only) or 'full'; null for engines without"),
+]
+
+#: One DFT calculation, whatever became of it.
+CALCULATION: list[Column] = [
+    *_ROLE,
+    ("engine", STR, "", "code that computed (vasp, gpaw)"),
+    ("dft_energy_per_atom", F64, "eV/atom", "of the last step, dft_corrections included"),
+    ("dft_correction_per_atom", F64, "eV/atom", "corrections in it"),
+    ("dft_functional", STR, "", "functional of the last step; engine in it unless VASP"),
+    ("dft_corrections", STR, "", "correction scheme of its energy (MP2020, none)"),
+    ("run_type", STR, "", "functional as the output files say it"),
+    ("fmax", F64, "eV/Å", "largest force in the last step"),
+    ("smax", F64, "GPa", "largest absolute stress component in the last step"),
+    ("converged", BOOL, "", "every step of the recipe ended and converged"),
+    ("finished", pa.list_(STR), "", "steps of the recipe that ended well, in order"),
+    ("mended", pa.list_(STR), "", "errors recognised and mended on the way, in order"),
+    ("attempts", I32, "", "jobs it used"),
+    ("wall_time", F64, "s", "of all attempts"),
+    ("directory", STR, "", "directory of the calculation, relative to the system's"),
+]
+
+#: The calculations of a system, judged beside what the potential had said.
+COLLECTION: list[Column] = [
+    *CALCULATION,
+    ("energy_per_atom", F64, "eV/atom", "by the potential, of the structure submitted"),
+    *CONTRACT,
+    ("decomposition_energy", F64, "eV/atom", "E_d by the potential, from the screen"),
+    ("dft_formation_energy_per_atom", F64, "eV/atom", "against dft_reference's elements"),
+    ("dft_decomposition_energy", F64, "eV/atom", "E_d by DFT against dft_reference"),
+    ("dft_decomposition_products", STR, "", "competing phases there, atomic fractions"),
+    ("dft_reference", STR, "", "source of competing phases of the same contract"),
+    ("dft_reference_hash", STR, "", "sha256 of its entries, first 16 hex digits"),
+    ("space_group_number", I32, "", "after DFT, at symprec and angle tolerance of the screen"),
+    ("space_group_symbol", STR, "", "its Hermann-Mauguin symbol"),
+    ("rmsd", F64, "Å", "largest pairwise distance submitted-final; null if unmatched"),
+    ("volume_per_atom", F64, "Å³", "cell volume over number of atoms after DFT"),
+]
+
+#: Competing phases relaxed by the campaign's own potential (reference ``potential``).
+REFERENCING: list[Column] = [
+    ("label", STR, "", "name of the phase in its source"),
+    ("source", STR, "", "where its structure comes from"),
+    *RELAXATION,
 ]
 
 EVALUATION: list[Column] = [
@@ -234,7 +284,10 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
         "inpainted": (IDENTITY, STRUCTURE, INPAINTING),
         "rerelaxed": (IDENTITY, STRUCTURE, RELAXATION),
         "screened": (IDENTITY, STRUCTURE, SCREENING),
-        "submitted": (IDENTITY, SUBMISSION),
+        "referenced": (IDENTITY, STRUCTURE, REFERENCING),
+        "submitted": (IDENTITY, STRUCTURE, SUBMISSION),
+        "calculated": (IDENTITY, STRUCTURE, CALCULATION),
+        "collected": (IDENTITY, STRUCTURE, COLLECTION),
         "evaluated": (IDENTITY, STRUCTURE, EVALUATION, RELAXATION),
         "report": (REPORT,),
     }.items()

@@ -59,7 +59,7 @@ def render_readme() -> str:
             parts += _section(name, model, field.description or "")
             for key, nested in model.model_fields.items():
                 inner = _model(nested.annotation)
-                if inner is config.LatticeConfig:
+                if inner in {config.LatticeConfig, config.GpawConfig}:
                     parts += _section(f"{name}.{key}", inner, nested.description or "")
     return "\n".join(parts)
 

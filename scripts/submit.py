@@ -1,6 +1,6 @@
 """Rule ``submit``: see chggen.stages.submit."""
 
-from chggen.config import SubmitConfig
+from chggen.config import DftConfig
 from chggen.job import job
 from chggen.stages.submit import submit
 
@@ -9,6 +9,6 @@ with job(f"submit {snakemake.wildcards.system}", snakemake.log[0], snakemake.thr
         snakemake.input.table,
         snakemake.output.table,
         snakemake.output.inputs,
-        SubmitConfig(**snakemake.params.given["settings"]),
+        DftConfig(**snakemake.params.given["settings"]),
         progress,
     )

@@ -46,10 +46,10 @@ def submit(
     changes: Changes = None,
 ) -> None:
     """Write DFT inputs of the selected structures."""
-    from chggen.config import SubmitConfig
+    from chggen.config import DftConfig
     from chggen.stages.submit import submit as run
 
-    settings = configfile.parse_section(SubmitConfig, "submit", config, changes or ())
+    settings = configfile.parse_section(DftConfig, "dft", config, changes or ())
     with bar("submit") as progress:
         run(source, output, directory, settings, progress)
 

@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from chggen.config.dft import SubmitConfig
+from chggen.config.dft import DftConfig, GpawConfig
 from chggen.config.screening import ReportConfig, ScreenConfig
 from chggen.config.stages import (
     BRAVAIS_TYPES,
@@ -47,7 +47,9 @@ __all__ = [
     "Bravais",
     "BuiltinGenerator",
     "Config",
+    "DftConfig",
     "GenerateConfig",
+    "GpawConfig",
     "InpaintConfig",
     "LadderStep",
     "LatticeConfig",
@@ -56,7 +58,6 @@ __all__ = [
     "ReportConfig",
     "ScreenConfig",
     "SpaceGroup",
-    "SubmitConfig",
     "Symmetry",
     "SystemConfig",
     "TrainConfig",
@@ -90,8 +91,8 @@ class Config(Strict):
     """Inpainting."""
     screen: ScreenConfig = ScreenConfig()
     """Symmetry, E_d, duplicates, novelty."""
-    submit: SubmitConfig = SubmitConfig()
-    """DFT inputs."""
+    dft: DftConfig = DftConfig()
+    """Hand-off to DFT."""
     report: ReportConfig = ReportConfig()
     """Report."""
     train: TrainConfig = TrainConfig()

@@ -1,6 +1,7 @@
 """Section ``systems``: what is searched, and against which competing phases."""
 
 # ruff: noqa: RUF012 - pydantic copies a default, mutable or not, for every model
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
@@ -40,6 +41,11 @@ class SystemConfig(Strict):
     """Competing phases for E_d."""
     second_reference: Annotated[ReferenceConfig | None, BeforeValidator(as_reference)] = None
     """Competing phases for E_d by ``screen.second_potential``, of its contract."""
+    dft_reference: Annotated[ReferenceConfig | None, BeforeValidator(as_reference)] = None
+    """Competing phases for E_d by DFT, of its contract (r²SCAN entries)."""
+    phases: Path | None = None
+    """Structures of the competing phases (folder of CIFs, extxyz, Parquet or CSV), for
+    reference ``potential`` and for ``dft.competing_phases: calculate``."""
 
     @field_validator("symmetry")
     @classmethod

@@ -15,14 +15,14 @@ import warnings
 from pathlib import Path
 from typing import Final
 
-from chggen.config import SubmitConfig
+from chggen.config import DftConfig
 from chggen.crystal import Crystal
 
 #: Every file that an input set writes.
 _INPUTS: Final = {"INCAR", "POSCAR", "KPOINTS", "POTCAR", "POTCAR.spec"}
 
 
-def prepare(crystal: Crystal, directory: Path, settings: SubmitConfig) -> str:
+def prepare(crystal: Crystal, directory: Path, settings: DftConfig) -> str:
     """Write the VASP inputs of a structure into a directory, whole or not at all.
 
     Sites are sorted by element (electronegativity), as POSCAR wants them. Asked for

@@ -10,6 +10,9 @@ from chggen.errors import Status
 #: Columns that a row keeps from the row it comes from.
 LINEAGE = ("system", "composition", "route", "seed", "index", "draw", "random_seed")
 
+#: Columns of a structure; the names of ``schema.STRUCTURE``.
+STRUCTURE = ("n_atoms", "formula_units", "cell", "atomic_numbers", "frac_coords")
+
 
 def descend(row: Mapping[str, Any]) -> tables.Row:
     """Start of a row that is made from ``row``: its lineage, with a failure passed on."""

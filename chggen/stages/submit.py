@@ -4,18 +4,18 @@ from pathlib import Path
 
 from chggen import progress as bars
 from chggen import provenance, tables
-from chggen.config import SubmitConfig
+from chggen.config import DftConfig
 from chggen.crystal import Crystal, row_id
 from chggen.dft.inputs import prepare
 from chggen.errors import Status
-from chggen.stages.lineage import LINEAGE
+from chggen.stages.lineage import LINEAGE, STRUCTURE
 
 
 def submit(
     source: str | Path,
     output: str | Path,
     directory: str | Path,
-    settings: SubmitConfig,
+    settings: DftConfig,
     progress: bars.Progress = bars.silent,
 ) -> None:
     """Write the inputs of every selected structure, and table ``submitted``.
@@ -26,7 +26,7 @@ def submit(
         source: table ``screened``.
         output: table to write.
         directory: gets one directory per structure, named by its id.
-        settings: section ``submit`` of the config.
+        settings: section ``dft`` of the config.
         progress: called with (structures done, structures in all).
     """
     directory = Path(directory)
@@ -39,6 +39,8 @@ def submit(
             "parent_id": parent["id"],
             "status": Status.OK,
             "reason": "",
+            **{key: parent[key] for key in STRUCTURE},
+            "role": "candidate",
             "decomposition_energy": parent["decomposition_energy"],
             "engine": settings.engine,
             "input_set": settings.input_set,

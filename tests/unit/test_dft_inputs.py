@@ -9,7 +9,7 @@ import pytest
 from pymatgen.core import SETTINGS
 from pymatgen.io.vasp.inputs import Incar, Poscar, PotcarSingle
 
-from chggen.config import SubmitConfig
+from chggen.config import DftConfig
 from chggen.crystal import Crystal
 from chggen.dft.inputs import prepare
 
@@ -47,7 +47,7 @@ def test_inputs_are_r2scan_and_hold_the_structure(tmp_path: Path, input_set: str
     place = tmp_path / "dft" / "abc"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert prepare(CRYSTAL, place, SubmitConfig(input_set=input_set)) == "spec"
+        assert prepare(CRYSTAL, place, DftConfig(input_set=input_set)) == "spec"
     assert {p.name for p in place.iterdir()} == {"INCAR", "POSCAR", "POTCAR.spec"}
     incar = Incar.from_file(place / "INCAR")
     assert incar["METAGGA"].upper() == "R2SCAN"
@@ -69,12 +69,12 @@ def test_potcars_where_there_are_some(
     tmp_path: Path, potcars: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert potcars.is_dir()
-    assert prepare(CRYSTAL, tmp_path / "full", SubmitConfig()) == "full"
+    assert prepare(CRYSTAL, tmp_path / "full", DftConfig()) == "full"
     text = (tmp_path / "full" / "POTCAR").read_text()
     assert [text.index(f"PAW_PBE {s} ") for s in ("Zn", "P", "S")] == sorted(
         text.index(f"PAW_PBE {s} ") for s in ("Zn", "P", "S")
     )
-    assert prepare(CRYSTAL, tmp_path / "spec", SubmitConfig(potcar="spec")) == "spec"
+    assert prepare(CRYSTAL, tmp_path / "spec", DftConfig(potcar="spec")) == "spec"
     assert not (tmp_path / "spec" / "POTCAR").exists()
     assert "SECRET" not in "".join(capfd.readouterr())
 
@@ -82,33 +82,33 @@ def test_potcars_where_there_are_some(
 def test_a_missing_potcar_leaves_nothing(tmp_path: Path, potcars: Path) -> None:
     (potcars / PotcarSingle.functional_dir["PBE_64"] / "S" / "POTCAR").unlink()
     with pytest.raises(OSError, match="POTCAR"):
-        prepare(CRYSTAL, tmp_path / "dft" / "abc", SubmitConfig())
+        prepare(CRYSTAL, tmp_path / "dft" / "abc", DftConfig())
     assert not list((tmp_path / "dft").iterdir())
 
 
 def test_written_again(tmp_path: Path) -> None:
     place = tmp_path / "abc"
-    prepare(CRYSTAL, place, SubmitConfig())
+    prepare(CRYSTAL, place, DftConfig())
     before = (place / "POSCAR").stat().st_mtime_ns
     (place / "OUTCAR").write_text("a calculation")
-    prepare(CRYSTAL, place, SubmitConfig())  # the same inputs: nothing is touched
+    prepare(CRYSTAL, place, DftConfig())  # the same inputs: nothing is touched
     assert (place / "POSCAR").stat().st_mtime_ns == before
     with pytest.raises(OSError, match="OUTCAR"):
-        prepare(CRYSTAL, place, SubmitConfig(input_set="MPScanRelaxSet"))
+        prepare(CRYSTAL, place, DftConfig(input_set="MPScanRelaxSet"))
     assert (place / "OUTCAR").exists()
     (place / "OUTCAR").unlink()
-    prepare(CRYSTAL, place, SubmitConfig(input_set="MPScanRelaxSet"))
+    prepare(CRYSTAL, place, DftConfig(input_set="MPScanRelaxSet"))
     assert Incar.from_file(place / "INCAR")["ALGO"] == "All"
     assert [p.name for p in tmp_path.iterdir()] == ["abc"]
 
 
 def test_others_may_read(tmp_path: Path) -> None:
-    prepare(CRYSTAL, tmp_path / "abc", SubmitConfig())
+    prepare(CRYSTAL, tmp_path / "abc", DftConfig())
     assert (tmp_path / "abc").stat().st_mode & stat.S_IROTH
 
 
 def test_an_element_without_potential_is_a_value_error(tmp_path: Path) -> None:
     heavy = Crystal.of(np.eye(3) * 4, [99], [[0, 0, 0]])
     with pytest.raises((ValueError, KeyError)):
-        prepare(heavy, tmp_path / "abc", SubmitConfig())
+        prepare(heavy, tmp_path / "abc", DftConfig())
     assert not list(tmp_path.iterdir())
