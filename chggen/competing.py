@@ -81,7 +81,9 @@ def given_phases(
         if not any(p.composition == symbol and p.crystal is not None for p in found.phases):
             unread = [f"{p.label}: {p.reason}" for p in found.phases if p.crystal is None]
             more = f" ({len(unread)} unreadable, first {unread[0]})" if unread else ""
-            raise ReferenceCoverageError(f"{found.source}: no structure of elemental {symbol}{more}")
+            raise ReferenceCoverageError(
+                f"{found.source}: no structure of elemental {symbol}{more}"
+            )
     return found
 
 

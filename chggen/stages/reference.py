@@ -12,7 +12,6 @@ from chggen.energyspecs import Potentials, ReferenceConfig
 from chggen.errors import Status
 from chggen.potential import NONE_OWN, load_named
 from chggen.references import cache_path
-from chggen.references.files import Client, materials_project
 from chggen.relaxation import Relaxation, relax
 from chggen.stages.relax import outcome
 
@@ -27,7 +26,6 @@ def reference(
     *,
     phases: Path | None = None,
     potentials: Potentials = NONE_OWN,
-    client: Client = materials_project,
 ) -> None:
     """Relax every competing phase of a system; writes table ``referenced``.
 
@@ -43,14 +41,13 @@ def reference(
         progress: called with (structures done, structures in all).
         phases: folder or file of structures; None for the Materials Project's.
         potentials: section ``potentials`` of the config.
-        client: see :func:`~chggen.references.load_reference`.
 
     Raises:
         ReferenceCoverageError: an element has no structure, or none of its relaxed (the
             table is written then, and says why).
     """
     symbols = set(elements)
-    found = given_phases(config, symbols, phases, client)
+    found = given_phases(config, symbols, phases)
     model = load_named(settings.potential, potentials)
     good = [i for i, phase in enumerate(found.phases) if phase.crystal is not None]
     crystals = [phase.crystal for phase in found.phases if phase.crystal is not None]

@@ -8,8 +8,8 @@ from typing import Any
 from chggen import composition as comp
 from chggen import progress as bars
 from chggen import provenance, tables
-from chggen.config import ScreenConfig
 from chggen.competing import load_competing
+from chggen.config import ScreenConfig
 from chggen.contracts import Contract
 from chggen.crystal import Crystal, row_id
 from chggen.energyspecs import ReferenceConfig
