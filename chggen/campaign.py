@@ -24,10 +24,16 @@ from chggen.references import contract_of, coverage_problem
 
 #: The stages of one shard, and of one system, in order.
 SHARD_STAGES = ("generate", "relax", "refine", "inpaint", "rerelax")
-SYSTEM_STAGES = ("screen", "submit", "report")
+SYSTEM_STAGES = ("reference", "screen", "submit", "report")
 
 #: Sections of the config behind stages that have none of their own name.
-SECTIONS = {"rerelax": "relax", "submit": "dft", "calculate": "dft", "collect": "dft"}
+SECTIONS = {
+    "rerelax": "relax",
+    "reference": "relax",
+    "submit": "dft",
+    "calculate": "dft",
+    "collect": "dft",
+}
 
 #: Generators that fill cells which the campaign draws, each shard for itself.
 CELL_FILLERS = ("diffusion", "random", "pyxtal")
@@ -106,6 +112,12 @@ class Campaign:
             f"{self.results}/{s.folder}/{table}.parquet" for s in self.shards if s.system == system
         ]
 
+    def referenced(self, system: str) -> list[str]:
+        """Path of a system's relaxed competing phases, where its reference is made of them."""
+        if self.config.systems[system].reference.source != "potential":
+            return []
+        return [f"{self.results}/{system}/referenced.parquet"]
+
     def targets(self) -> list[str]:
         """What the whole campaign ends with."""
         names = ("report.html", "report.parquet", "submitted.parquet")
@@ -139,6 +151,8 @@ class Campaign:
             settings["symmetry"] = chosen.symmetry
         if stage == "refine":
             settings["guests"] = chosen.guests
+        if stage == "reference":
+            settings |= self._phase_facts(system)
         if stage == "screen":
             settings["reference"] = chosen.reference.model_dump(mode="json")
             if chosen.reference.path is not None:
@@ -147,6 +161,19 @@ class Campaign:
         if stage == "report":
             settings["config"] = self.config.model_dump(mode="json")
         return settings
+
+    def _phase_facts(self, system: str) -> dict[str, Any]:
+        """Which competing phases the potential relaxes."""
+        chosen = self.config.systems[system]
+        facts: dict[str, Any] = {
+            "elements": sorted(chosen.elements),
+            "reference": chosen.reference.model_dump(mode="json"),
+            "phases": None,
+        }
+        if chosen.phases is not None:
+            facts["phases"] = str(chosen.phases)
+            facts["phases_digest"] = structurefiles.structures_digest(chosen.phases)
+        return facts
 
     @cached_property
     def _generator_facts(self) -> dict[str, str]:
@@ -176,7 +203,7 @@ class Campaign:
 
     def _potential_facts(self, stage: str) -> dict[str, Any]:
         """Definitions and files of the potentials that a stage uses."""
-        section = "relax" if stage == "rerelax" else stage
+        section = SECTIONS.get(stage, stage)
         own = sorted(
             name
             for key, name in self._named_potentials.items()
@@ -231,7 +258,7 @@ class Campaign:
             heavy = sorted(e for e in elements if comp.ATOMIC_NUMBERS[e] > _HEAVIEST)
             if heavy and any(is_chgnet(p, self.config.potentials) for p in named.values()):
                 raise ConfigError(f"{where}.compositions: CHGNet does not know {heavy[0]}")
-            problem = coverage_problem(system.reference, elements)
+            problem = coverage_problem(system.reference, elements, system.phases)
             if problem:
                 raise ConfigError(f"{where}.reference: {problem}")
             self._check_contracts(name)
@@ -273,7 +300,9 @@ class Campaign:
     def _check_contracts(self, name: str) -> None:
         """Each reference of a system has the contract of the potential it judges."""
         system, screen = self.config.systems[name], self.config.screen
-        pairs = [("reference", self.config.relax.potential, system.reference)]
+        pairs = []
+        if system.reference.source != "potential":  # whose energies are its own
+            pairs.append(("reference", self.config.relax.potential, system.reference))
         if screen.second_potential is not None and system.second_reference is not None:
             second = system.second_reference
             pairs.append(("second_reference", screen.second_potential, second))

@@ -6,7 +6,7 @@ import warnings
 
 import typer
 
-from chggen.cli import look, model, shard, system
+from chggen.cli import look, model, reference, shard, system
 from chggen.errors import ChggenError
 
 # stages import torch and pymatgen, which take seconds: each command imports its own
@@ -35,6 +35,7 @@ for command in (
     look.check,
 ):
     app.command()(command)
+app.add_typer(reference.app, name="reference")
 
 
 def main() -> None:
