@@ -1,10 +1,10 @@
 """Formation energy by GPAW against cutoff, k-point density and smearing.
 
-    python benchmarks/gpaw_convergence.py [--phases config/demo-dft/phases] [--compound Mg2Si]
+    python benchmarks/gpaw_convergence.py --vary cutoff [--functional r2SCAN] [--kpoint-density 4]
 
-Structures as in their files, not relaxed; the engine itself computes, one setting away from
-the first at a time. Prints a row per setting as it comes: formation energy of the compound
-(eV/atom), its difference from the first, and seconds of wall time of all phases together.
+Structures as in their files, not relaxed; the engine itself computes. One setting is varied
+at a time. Per value: formation energy of the compound (eV/atom), its difference from that at
+the finest value (meV/atom), and seconds of wall time of all phases together.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from chggen.crystal import Crystal
 from chggen.dft.gpaw import Gpaw
 from chggen.errors import Status
 
-#: First the one to compare with: denser in everything than a campaign needs.
-FINE = {"cutoff": 800, "kpoint_density": 7, "smearing": 0.05}
-STEPS = [
-    {"cutoff": 400}, {"cutoff": 500}, {"cutoff": 600},
-    {"kpoint_density": 3}, {"kpoint_density": 4}, {"kpoint_density": 5},
-    {"smearing": 0.1}, {"smearing": 0.02},
-]  # fmt: skip
+#: The campaign's settings, and what each of them is varied over; the last is the finest.
+BASE = {"cutoff": 500.0, "kpoint_density": 4.0, "smearing": 0.05}
+SERIES = {
+    "cutoff": [400.0, 500.0, 600.0, 700.0],
+    "kpoint_density": [2.5, 3.0, 4.0, 5.0, 7.0],
+    "smearing": [0.1, 0.05, 0.02],
+}
 
 
 def main() -> None:
@@ -33,26 +33,30 @@ def main() -> None:
     parser.add_argument("--phases", type=Path, default=Path("config/demo-dft/phases"))
     parser.add_argument("--compound", default="Mg2Si")
     parser.add_argument("--functional", default="r2SCAN", choices=["r2SCAN", "PBE"])
+    parser.add_argument("--vary", required=True, choices=list(SERIES))
+    parser.add_argument("--kpoint-density", type=float, default=BASE["kpoint_density"])
     args = parser.parse_args()
     phases = {path.stem: Structure.from_file(path) for path in sorted(args.phases.glob("*.cif"))}
-    print(f"{'cutoff':>7}{'k':>6}{'width':>7}{'E_f':>10}{'dE_f':>9}{'s':>7}", flush=True)
-    first = None
-    for change in [{}, *STEPS]:
-        setting = FINE | change
-        energies, seconds = {}, 0.0
-        for name, structure in phases.items():
-            energies[name], spent = energy(structure, setting, args.functional)
-            seconds += spent
-        formed = energies[args.compound] - sum(
-            fraction * energies[element.symbol]
-            for element, fraction in Composition(args.compound).fractional_composition.items()
+    base = BASE | {"kpoint_density": args.kpoint_density}
+    print(f"{args.vary} (else {base}), {args.functional}: E_f, away from the finest, seconds")
+    rows = []
+    for value in SERIES[args.vary]:
+        rows.append(
+            (value, *formation(phases, args.compound, base | {args.vary: value}, args.functional))
         )
-        first = formed if first is None else first
-        print(
-            f"{setting['cutoff']:>7}{setting['kpoint_density']:>6}{setting['smearing']:>7}"
-            f"{formed:>10.4f}{formed - first:>9.4f}{seconds:>7.0f}",
-            flush=True,
-        )
+        print(f"{value:>7}{rows[-1][1]:>10.4f}{rows[-1][2]:>7.0f}", flush=True)
+    for value, formed, seconds in rows:
+        print(f"{value:>7}{formed:>10.4f}{1000.0 * (formed - rows[-1][1]):>8.1f}{seconds:>7.0f}")
+
+
+def formation(
+    phases: dict[str, Structure], compound: str, setting: dict[str, float], functional: str
+) -> tuple[float, float]:
+    """Formation energy in eV/atom, and seconds of all phases."""
+    found = {name: energy(phase, setting, functional) for name, phase in phases.items()}
+    parts = Composition(compound).fractional_composition
+    elements = sum(share * found[element.symbol][0] for element, share in parts.items())
+    return found[compound][0] - elements, sum(seconds for _, seconds in found.values())
 
 
 def energy(structure: Structure, setting: dict[str, float], functional: str) -> tuple[float, float]:

@@ -9,10 +9,8 @@ Its absolute energies are those of its own PAW data sets (PBE's, also for r²SCA
 are compared with GPAW's own of every competing phase, never with VASP's.
 """
 
-import importlib.util
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,12 +21,13 @@ from typing import Final
 
 import numpy as np
 
-from chggen.config import DftConfig
+from chggen.config import DftConfig, cannot_run
 from chggen.contracts import NONE, Contract
 from chggen.crystal import Crystal
 from chggen.dft import gpaw_job as files
 from chggen.dft.engine import Result
 from chggen.dft.gpaw_job import Job, StepResult
+from chggen.dft.memory import read_json, write_json
 from chggen.errors import Status
 
 #: Tolerance (Å) to which a structure is made symmetric; the energy it costs is below
@@ -78,14 +77,7 @@ class Gpaw:
 
     def problem(self) -> str | None:
         """Why nothing can be run here, in one line; None if all is there."""
-        if importlib.util.find_spec("gpaw") is None:
-            return "GPAW is not installed: run 'make dft-env' (docs/gpaw.md)"
-        if importlib.util.find_spec("gpaw_data") is None and not os.environ.get("GPAW_SETUP_PATH"):
-            return "GPAW's data sets are missing: install gpaw-data or set GPAW_SETUP_PATH"
-        command = self.settings.command
-        if command and shutil.which(command[0]) is None:
-            return f"dft.command: '{command[0]}' is not there"
-        return None
+        return cannot_run(self.settings)
 
     def prepare(self, crystal: Crystal, directory: Path) -> dict[str, str]:
         """Write ``gpaw.json``: primitive structure and settings.
@@ -123,14 +115,14 @@ class Gpaw:
         began = time.monotonic()
         try:
             job = Job.read(directory)
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             return Result(Status.FAILED, f"inputs: {error}")
         before = _spent(directory)
-        ended = _Ended()
-        if _finished(directory, job) != job.recipe:
+        ended = _Ended(out_of_time=True)
+        if seconds != 0 and _finished(directory, job) != job.recipe:
             ended = self._start(directory, seconds)
             before += time.monotonic() - began
-            files.write_json(directory / _SPENT, before)
+            write_json(directory / _SPENT, before)
         return result_of(directory, job, ended, before)
 
     def _start(self, directory: Path, seconds: float | None) -> "_Ended":
@@ -266,18 +258,13 @@ def _finished(directory: Path, job: Job) -> tuple[str, ...]:
 def _same(job: Job, directory: Path) -> bool:
     try:
         return Job.read(directory) == job
-    except (OSError, ValueError):
+    except ValueError:
         return False
 
 
 def _spent(directory: Path) -> float:
     """Seconds of earlier attempts."""
-    import json
-
-    try:
-        return float(json.loads((directory / _SPENT).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return 0.0
+    return float(read_json(directory / _SPENT) or 0.0)
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -5,7 +5,6 @@ folder with ``result.json`` (written when it ended, well or not), GPAW's own tex
 a relaxation, ``latest.json`` after each of its steps. No file is ever half written.
 """
 
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Self
@@ -13,6 +12,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from chggen.crystal import Crystal, Floats
+from chggen.dft.memory import read_json, write_json
 from chggen.errors import Status
 
 INPUT: Final = "gpaw.json"
@@ -73,11 +73,12 @@ class Job:
 
     @classmethod
     def read(cls, directory: Path) -> Self:
-        """Job of a directory; raises ``OSError`` or ``ValueError`` if there is none."""
+        """Job of a directory; raises ``ValueError`` if there is none."""
         return cls(**_read(directory / INPUT, [f.name for f in fields(cls)]))
 
     def write(self, directory: Path) -> None:
-        """Write ``gpaw.json``."""
+        """Write ``gpaw.json``; the directory is made."""
+        directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / INPUT, asdict(self))
 
 
@@ -116,11 +117,12 @@ class StepResult:
         """Result in a file; None if there is none that can be read."""
         try:
             return cls(**_read(path, [f.name for f in fields(cls)]))
-        except (OSError, ValueError):
+        except ValueError:
             return None
 
     def write(self, path: Path) -> None:
         """Write it; the folder is made."""
+        path.parent.mkdir(exist_ok=True)
         write_json(path, asdict(self))
 
     def crystal(self, atomic_numbers: list[int]) -> Crystal | None:
@@ -169,16 +171,8 @@ def initial_moments(atomic_numbers: list[int]) -> list[float] | None:
     return moments if any(moments) else None
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write a file whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=1, default=float) + "\n", encoding="utf-8")
-    part.replace(path)
-
-
 def _read(path: Path, names: list[str]) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     if not isinstance(content, dict) or not set(content) <= set(names):
-        raise ValueError(f"{path.name}: is not what this version writes")
+        raise ValueError(f"{path.name}: missing, or not what this version writes")
     return content
