@@ -9,18 +9,21 @@ Its absolute energies are those of its own PAW data sets (PBE's, also for r²SCA
 are compared with GPAW's own of every competing phase, never with VASP's.
 """
 
+import importlib.util
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from chggen import composition as comp
 from chggen.config import DftConfig, cannot_run
 from chggen.contracts import NONE, Contract
 from chggen.crystal import Crystal
@@ -86,9 +89,12 @@ class Gpaw:
 
         Raises:
             FileExistsError: the directory holds a calculation with other inputs.
-            ValueError: the structure is no crystal (atoms on top of each other).
+            ValueError: an element without a data set, or atoms on top of each other.
             OSError: not writable.
         """
+        unknown = without_data_set(crystal.atomic_numbers.tolist())
+        if unknown:
+            raise ValueError(f"GPAW has no PBE data set of {', '.join(unknown)}")
         primitive = primitive_cell(crystal)
         own = self.settings.gpaw
         job = Job(
@@ -172,6 +178,18 @@ class _Ended:
     code: int = 0
     out_of_time: bool = False
     problem: str = ""
+
+
+def without_data_set(atomic_numbers: Iterable[int]) -> list[str]:
+    """Elements that GPAW has no PAW data set for; empty where no data sets are found."""
+    package = importlib.util.find_spec("gpaw_data")
+    places = (package.submodule_search_locations if package else None) or []
+    folders = [Path(place, "setups") for place in places]
+    given = os.environ.get("GPAW_SETUP_PATH", "")
+    folders += [Path(folder) for folder in given.split(os.pathsep) if folder]
+    known = {path.name.split(".")[0] for folder in folders for path in folder.glob("*.PBE*")}
+    symbols = {comp.SYMBOLS[z] for z in atomic_numbers}
+    return sorted(symbols - known) if known else []
 
 
 def primitive_cell(crystal: Crystal) -> Crystal:

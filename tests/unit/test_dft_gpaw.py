@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -52,8 +53,6 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_dft_gpaw_is_no_dependency_of_the_package() -> None:
-    import subprocess
-
     code = (
         "import sys; sys.modules['gpaw'] = None\n"
         "import chggen.dft.gpaw, chggen.dft.gpaw_runner, chggen.campaign, chggen.cli"
@@ -185,6 +184,33 @@ def test_dft_gpaw_failure_said_by_the_runner_is_kept_and_tried_again(
     assert (again.status, again.dft_energy_per_atom) == (Status.OK, -1.0)
 
 
+def test_dft_gpaw_runner_ends_with_the_process_that_started_it() -> None:
+    code = (
+        "import time; from chggen.dft import gpaw_runner\n"
+        "gpaw_runner._end_with_parent(); print('up', flush=True); time.sleep(60)"
+    )
+    runner = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert runner.stdin is not None
+    assert runner.stdout is not None
+    assert runner.stdout.readline() == b"up\n"
+    assert runner.poll() is None
+    runner.stdin.close()
+    assert runner.wait(20) == 1
+
+
+def test_dft_gpaw_says_which_element_has_no_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    (tmp_path / "Mg.PBE.gz").touch()
+    monkeypatch.setenv("GPAW_SETUP_PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="no PBE data set of Si"):
+        engine().prepare(SILICON, tmp_path / "job")
+    assert not (tmp_path / "job").exists()
+
+
 def test_dft_gpaw_counts_the_time_of_all_attempts(place: Path, tmp_path: Path) -> None:
     sleeper = engine(pretends(tmp_path, "time.sleep(0.3)"))
     first = sleeper.run(place, seconds=None).wall_time
@@ -194,7 +220,7 @@ def test_dft_gpaw_counts_the_time_of_all_attempts(place: Path, tmp_path: Path) -
 @needs_gpaw
 def test_dft_gpaw_computes_silicon_and_goes_on_where_it_was(tmp_path: Path) -> None:
     """Relaxed from a compressed cell: back to PBE's, under the energy it started with."""
-    rough = {"cutoff": 250, "kpoint_density": 2.0, "max_steps": 2}
+    rough = {"cutoff": 200, "kpoint_density": 1.0, "max_steps": 2}
     squeezed = Crystal.of(SILICON.cell * 0.97, SILICON.atomic_numbers, SILICON.frac_coords)
     first = engine(functional="PBE", relax="cell", **rough)
     first.prepare(squeezed, tmp_path)
