@@ -220,13 +220,13 @@ def test_dft_gpaw_counts_the_time_of_all_attempts(place: Path, tmp_path: Path) -
 @needs_gpaw
 def test_dft_gpaw_computes_silicon_and_goes_on_where_it_was(tmp_path: Path) -> None:
     """Relaxed from a compressed cell: back to PBE's, under the energy it started with."""
-    rough = {"cutoff": 200, "kpoint_density": 1.0, "max_steps": 2}
-    squeezed = Crystal.of(SILICON.cell * 0.97, SILICON.atomic_numbers, SILICON.frac_coords)
+    rough = {"cutoff": 250, "kpoint_density": 1.5, "max_steps": 1}
+    squeezed = Crystal.of(SILICON.cell * 0.985, SILICON.atomic_numbers, SILICON.frac_coords)
     first = engine(functional="PBE", relax="cell", **rough)
     first.prepare(squeezed, tmp_path)
     stopped = first.run(tmp_path, seconds=None)
     assert stopped.status == Status.NOT_CONVERGED
-    assert "after 2 steps" in stopped.reason
+    assert "after 1 steps" in stopped.reason
     assert stopped.crystal is not None
     job = json.loads((tmp_path / files.INPUT).read_text())
     (tmp_path / files.INPUT).write_text(json.dumps(job | {"max_steps": 30}))
@@ -235,7 +235,7 @@ def test_dft_gpaw_computes_silicon_and_goes_on_where_it_was(tmp_path: Path) -> N
     assert result.run_type == "PBE"
     latest = StepResult.read(tmp_path / files.RELAX / files.LATEST)
     assert latest is not None
-    assert latest.steps > 2
+    assert latest.steps > 1
     assert result.crystal is not None
     # measured, 0 K: 5.43 Å; PBE, this rough: within 2 %
     assert (8 * result.crystal.volume_per_atom) ** (1 / 3) == pytest.approx(5.47, rel=0.02)
