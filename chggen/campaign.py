@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from chggen import checkpoints, configfile, structurefiles
+from chggen import checkpoints, configfile, structurefiles, verification
 from chggen import composition as comp
 from chggen.config import GENERATORS, Config, generator_plugins
 from chggen.contracts import require_same
@@ -24,7 +24,7 @@ from chggen.references import contract_of, coverage_problem
 
 #: The stages of one shard, and of one system, in order.
 SHARD_STAGES = ("generate", "relax", "refine", "inpaint", "rerelax")
-SYSTEM_STAGES = ("reference", "screen", "submit", "report")
+SYSTEM_STAGES = ("reference", "screen", "submit", "calculate", "collect", "report")
 
 #: Sections of the config behind stages that have none of their own name.
 SECTIONS = {
@@ -118,10 +118,26 @@ class Campaign:
             return []
         return [f"{self.results}/{system}/referenced.parquet"]
 
+    def competing(self, system: str) -> list[str]:
+        """Same, where these phases are calculated with DFT."""
+        return self.referenced(system) if self.config.dft.calculates_phases else []
+
     def targets(self) -> list[str]:
         """What the whole campaign ends with."""
         names = ("report.html", "report.parquet", "submitted.parquet")
-        return [f"{self.results}/{s}/{name}" for s in self.config.systems for name in names]
+        made = [f"{self.results}/{s}/{name}" for s in self.config.systems for name in names]
+        return [*made, *(path for s in self.config.systems for path in self.collected(s))]
+
+    def collected(self, system: str) -> list[str]:
+        """Path of a system's table ``collected``, if calculations are made."""
+        if not self.config.dft.run or self.notice is not None:
+            return []
+        return [f"{self.results}/{system}/collected.parquet"]
+
+    @cached_property
+    def notice(self) -> str | None:
+        """Why calculations that were asked for will not be made, in one line."""
+        return verification.notice(self.config)
 
     def code(self, stage: str) -> str:
         """Digest of the package code behind a stage."""
@@ -135,6 +151,7 @@ class Campaign:
             "settings": getattr(self.config, section).model_dump(mode="json")
         }
         settings |= self._potential_facts(stage)
+        settings |= verification.facts(stage, self.config, system)
         if stage in {"generate", "inpaint"}:
             settings["campaign_seed"] = self.config.seed
         if stage == "generate":
@@ -262,6 +279,7 @@ class Campaign:
             if problem:
                 raise ConfigError(f"{where}.reference: {problem}")
             self._check_contracts(name)
+            verification.check(self.config, name)
             unseen = sorted(elements - checkpoints.volume_elements())
             draws = self.config.generate.draws_cells
             if draws and system.volume_per_atom == "auto" and unseen:

@@ -8,9 +8,9 @@ rule calculate:
         table=f"{RESULTS}/{{system}}/dft/{{id}}/calculated.parquet",
     log:
         f"{RESULTS}/logs/{{system}}/dft/{{id}}.log",
+    retries: CAMPAIGN.config.dft.attempts
     conda:
         "../envs/chggen.yaml"
-    retries: CAMPAIGN.config.dft.attempts
     threads: CAMPAIGN.config.dft.cores
     resources:
         tasks=CAMPAIGN.config.dft.tasks,

@@ -4,7 +4,7 @@ checkpoint submit:
     input:
         table=f"{RESULTS}/{{system}}/screened.parquet",
         # empty unless the potential relaxed the competing phases
-        referenced=lambda wildcards: CAMPAIGN.referenced(wildcards.system),
+        referenced=lambda wildcards: CAMPAIGN.competing(wildcards.system),
     output:
         table=f"{RESULTS}/{{system}}/submitted.parquet",
     log:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from chggen import configfile
-from chggen.cli.options import Changes, ConfigFile, Output, Source
+from chggen.cli.options import Changes, ConfigFile, Output
 from chggen.progress import bar
 
 
@@ -36,22 +36,6 @@ def screen(
     )
     with bar("screen") as progress:
         run(sources, output, given, settings, inpainted or [], progress, second=second)
-
-
-def submit(
-    source: Source,
-    output: Output = Path("submitted.parquet"),
-    directory: Annotated[Path, typer.Option("--directory", "-d")] = Path("dft"),
-    config: ConfigFile = None,
-    changes: Changes = None,
-) -> None:
-    """Write DFT inputs of the selected structures."""
-    from chggen.config import DftConfig
-    from chggen.stages.submit import submit as run
-
-    settings = configfile.parse_section(DftConfig, "dft", config, changes or ())
-    with bar("submit") as progress:
-        run(source, output, directory, settings, progress)
 
 
 def report(

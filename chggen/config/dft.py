@@ -111,23 +111,26 @@ def cannot_run(settings: DftConfig) -> str | None:
 
     Looks at the environment and at what is installed; needs neither pymatgen nor GPAW.
     """
-    problem = _no_program(settings)
-    if problem:
-        return problem
-    if settings.engine == "gpaw":
-        if importlib.util.find_spec("gpaw") is None:
-            return "dft.engine = 'gpaw': the package 'gpaw' is not installed (docs/gpaw.md)"
-        if importlib.util.find_spec("gpaw_data") is None and not os.environ.get("GPAW_SETUP_PATH"):
-            return "dft.engine = 'gpaw': neither the package 'gpaw-data' nor GPAW_SETUP_PATH is there"
-        return None
+    return _no_program(settings) or (
+        _no_gpaw() if settings.engine == "gpaw" else _no_potcars(settings)
+    )
+
+
+def _no_gpaw() -> str | None:
+    if importlib.util.find_spec("gpaw") is None:
+        return "dft.engine = 'gpaw': the package 'gpaw' is not installed (docs/gpaw.md)"
+    if importlib.util.find_spec("gpaw_data") is None and not os.environ.get("GPAW_SETUP_PATH"):
+        return "dft.engine = 'gpaw': neither the package 'gpaw-data' nor GPAW_SETUP_PATH is there"
+    return None
+
+
+def _no_potcars(settings: DftConfig) -> str | None:
     if settings.potcar == "spec":
         return "dft.potcar = 'spec': a run needs full POTCARs"
     place = potcar_directory()
     if not place:
         return f"{POTCARS} is not set: a run needs POTCARs"
-    if not Path(place).is_dir():
-        return f"{POTCARS} = '{place}': no such directory"
-    return None
+    return None if Path(place).is_dir() else f"{POTCARS} = '{place}': no such directory"
 
 
 def _no_program(settings: DftConfig) -> str | None:

@@ -78,7 +78,7 @@ class Ended:
     reason: str
 
 
-class _Job(VaspJob):
+class _Job(VaspJob):  # type: ignore[misc]
     """VASP, not started once time is over. No new argument: custodian writes them down."""
 
     deadline = Deadline(None)

@@ -74,13 +74,13 @@ def potcar_of(directory: Path, settings: DftConfig) -> str:
     return "full" if full else "spec"
 
 
-def write(inputs: Any, folder: Path, *, spec: bool) -> None:
-    """Write pymatgen's inputs of one step."""
+def write(made: Any, folder: Path, *, spec: bool) -> None:  # noqa: ANN401
+    """Write the inputs of one step, a VaspInputSet of pymatgen's."""
     with warnings.catch_warnings():
         # about POTCAR hashes, missing band gaps, default moments: once per structure,
         # nothing that the user can act on
         warnings.simplefilter("ignore")
-        inputs.write_input(str(folder), potcar_spec=spec)
+        made.write_input(str(folder), potcar_spec=spec)
 
 
 def structure_in(path: Path) -> "Structure":

@@ -44,7 +44,7 @@ def input_set(
     gap: float | None = None,
     kspacing: float | None = None,
 ) -> Any:  # noqa: ANN401 - pymatgen's VaspInputSet
-    """pymatgen's input set of a step.
+    """Input set of a step.
 
     Args:
         step: of :func:`steps`.
@@ -67,9 +67,7 @@ def input_set(
     if settings.input_set == "MP24RelaxSet":
         maker = sets.MP24StaticSet if step == STATIC else sets.MP24RelaxSet
         functional = "PBEsol" if step == PRE_RELAX else "r2SCAN"
-        return maker(
-            structure, xc_functional=functional, bandgap=gap, user_incar_settings=changes
-        )
+        return maker(structure, xc_functional=functional, bandgap=gap, user_incar_settings=changes)
     if step == PRE_RELAX:
         changes |= {"METAGGA": None, "GGA": "PS"}
     maker = sets.MPScanStaticSet if step == STATIC else sets.MPScanRelaxSet

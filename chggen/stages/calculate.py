@@ -76,12 +76,14 @@ def _result(
     engine: Engine, directory: Path, settings: DftConfig, attempt: int, seconds: float | None
 ) -> Result:
     """Run the engine, or only read what is there if all attempts are used up."""
+    if memory.attempts(directory):
+        found = engine.run(directory, seconds=0.0)
+        if found.status not in _AGAIN:
+            return found  # killed when all was done, or asked for again
     if attempt <= settings.attempts:
         memory.count_attempt(directory)
         return engine.run(directory, seconds=seconds)
     found = engine.run(directory, seconds=0.0)
-    if found.status not in _AGAIN:
-        return found
     done = ", ".join(found.finished) or "nothing"
     reason = f"every attempt was killed; finished: {done}"
     return Result(

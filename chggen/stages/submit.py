@@ -6,12 +6,13 @@ from pathlib import Path
 from chggen import composition as comp
 from chggen import progress as bars
 from chggen import provenance, tables
+from chggen.competing import given_phases
 from chggen.config import DftConfig
 from chggen.crystal import Crystal, has_structure, row_id
 from chggen.dft.engine import Engine
 from chggen.dft.engines import load_engine
+from chggen.energyspecs import ReferenceConfig
 from chggen.errors import Status
-from chggen.generators.file import entries, load
 from chggen.stages.lineage import LINEAGE, STRUCTURE
 
 #: Folder of the calculations, beside the table.
@@ -40,6 +41,9 @@ def submit(
         progress: called with (structures done, structures in all).
         referenced: table ``referenced``: competing phases as the potential relaxed them.
         phases: structures of the competing phases, where no table has them.
+
+    Raises:
+        ConfigError, ReferenceCoverageError: ``phases`` cannot be read, or lacks an element.
     """
     output = Path(output)
     engine = load_engine(settings)
@@ -47,9 +51,9 @@ def submit(
     if settings.calculates_phases:
         rows += _competing(source, referenced, phases)
     for number, row in enumerate(rows, 1):
-        row |= {"engine": engine.name, "id": _identity(row, settings)}
+        row.update(engine=engine.name, id=_identity(row, settings))
         if row["status"] == Status.OK:
-            row |= _prepared(row, engine, output.parent)
+            row.update(_prepared(row, engine, output.parent))
         progress(number, len(rows))
     inputs = [Path(path) for path in (source, *referenced)]
     header = provenance.header(
@@ -91,27 +95,23 @@ def _of_files(path: Path, screened: Sequence[tables.Row]) -> Iterator[tables.Row
     """Structures of a file that lie in the chemical system that was screened."""
     elements = {symbol for row in screened for symbol in comp.parse_formula(row["composition"])}
     system = next((row["system"] for row in screened), "")
-    for index, entry in enumerate(entries(path)):
-        placed = load(entry)
-        crystal = placed.crystal
-        formula = entry.composition if crystal is None else comp.formula_of(crystal.atomic_numbers)
-        if formula is None or not elements.issuperset(comp.parse_formula(formula)):
-            continue
+    for index, phase in enumerate(given_phases(ReferenceConfig(), elements, path).phases):
         row = {
             "system": system,
-            "composition": formula,
-            "route": "known",
+            "composition": phase.composition,
+            "route": "reference",
             "seed": 0,
             "index": index,
             "draw": 0,
             "random_seed": 0,
             "role": "competing",
-            "label": entry.origin,
-            "status": Status.OK if crystal else Status.FAILED,
-            "reason": placed.reason,
+            "label": phase.label,
+            "status": Status.OK if phase.crystal else Status.FAILED,
+            "reason": phase.reason,
+            "n_atoms": 0,
         }
-        if crystal is not None:
-            row |= crystal.columns() | {"formula_units": _formula_units(crystal)}
+        if phase.crystal is not None:
+            row |= phase.crystal.columns() | {"formula_units": _formula_units(phase.crystal)}
         yield row
 
 

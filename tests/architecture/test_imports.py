@@ -22,6 +22,7 @@ LAYERS = (
     {"energyspecs"},
     {"schema", "gates", "config", "progress"},
     {"configfile", "checkpoints", "references", "provenance", "job", "structurefiles"},
+    {"verification"},
     {"campaign"},
     {"tables", "crystal", "neighbours"},
     {"placement"},
@@ -123,7 +124,7 @@ def test_modules_stay_readable() -> None:
 def test_one_verb_everywhere() -> None:
     """Rule file, script, stage module and command (or group) carry the same name."""
     verbs = {"generate", "relax", "refine", "inpaint", "reference", "screen", "submit", "report"}
-    verbs |= {"train"}
+    verbs |= {"train", "calculate", "collect"}
     assert {p.stem for p in (ROOT / "rules").glob("*.smk")} == verbs | {"common"}
     assert {p.stem for p in (ROOT / "scripts").glob("*.py")} == verbs
     stages = {p.stem for p in (PACKAGE / "stages").glob("*.py")} - {"__init__"}

@@ -91,9 +91,8 @@ def check(incar, symbols, titles):
     found = [title.split()[1].split("_")[0] for title in titles]
     if found != symbols:
         stop(f"POTCAR has {found}, POSCAR {symbols}")
-    if ("METAGGA" in incar) == ("GGA" in incar):
-        if "METAGGA" in incar:
-            stop("both GGA and METAGGA in INCAR")
+    if "METAGGA" in incar and "GGA" in incar:
+        stop("both GGA and METAGGA in INCAR")
     if incar.get("METAGGA", "R2SCAN").upper() != "R2SCAN":
         stop(f"METAGGA = {incar['METAGGA']}")
     if "METAGGA" in incar and not truth(incar.get("LASPH", "F")):
@@ -154,19 +153,17 @@ def moved(cell, frac, forces, stress, free_cell):
 
 def vectors(rows, indent="   "):
     """Rows of numbers as <v>."""
-    return "".join(
-        f"{indent}<v>" + "".join(f" {x:16.8f}" for x in row) + " </v>\n" for row in rows
-    )
+    return "".join(f"{indent}<v>" + "".join(f" {x:16.8f}" for x in row) + " </v>\n" for row in rows)
 
 
 def structure_xml(cell, frac, name=""):
     """A <structure>."""
     label = f' name="{name}"' if name else ""
     return (
-        f" <structure{label}>\n  <crystal>\n   <varray name=\"basis\">\n{vectors(cell)}"
+        f' <structure{label}>\n  <crystal>\n   <varray name="basis">\n{vectors(cell)}'
         f'   </varray>\n   <i name="volume"> {abs(np.linalg.det(cell)):.8f} </i>\n'
-        f"   <varray name=\"rec_basis\">\n{vectors(np.linalg.inv(cell).T)}   </varray>\n"
-        f"  </crystal>\n  <varray name=\"positions\">\n{vectors(frac)}  </varray>\n"
+        f'   <varray name="rec_basis">\n{vectors(np.linalg.inv(cell).T)}   </varray>\n'
+        f'  </crystal>\n  <varray name="positions">\n{vectors(frac)}  </varray>\n'
         " </structure>\n"
     )
 
@@ -215,7 +212,7 @@ def step_xml(step, scf):
         f" <calculation>\n{electronic}{structure_xml(cell, frac)}"
         f'  <varray name="forces">\n{vectors(forces)}  </varray>\n'
         f'  <varray name="stress">\n{vectors(-stress * KBAR)}  </varray>\n{energies_xml(energy)}'
-        "  <eigenvalues>\n   <array>\n    <dimension dim=\"1\">band</dimension>\n"
+        '  <eigenvalues>\n   <array>\n    <dimension dim="1">band</dimension>\n'
         "    <field>eigene</field>\n    <field>occ</field>\n    <set>\n"
         f'     <set comment="spin 1">\n      <set comment="kpoint 1">\n{bands}'
         "      </set>\n     </set>\n    </set>\n   </array>\n  </eigenvalues>\n"
@@ -299,8 +296,8 @@ def outcar(incar, steps, seconds, ended):
     lines = [
         f" vasp.0.0.0 ({NAME})",
         " running on    1 total cores",
-        f"   k-points           NKPTS =      1   k-points in BZ     NKDIM =      1"
-        f"   number of bands    NBANDS= {len(BANDS):6d}",
+        "   k-points           NKPTS =      1   k-points in BZ     NKDIM =      1",
+        f"   number of dos      NEDOS =    301   number of bands    NBANDS= {len(BANDS):6d}",
         "   total plane-waves  NPLWV =   1000",
         f"   IBRION = {int(incar.get('IBRION', -1)):6d}",
         f"   NSW    = {int(incar.get('NSW', 0)):6d}",
@@ -336,7 +333,9 @@ def oszicar(steps, scf):
     for number, (_, _, energy, _, _) in enumerate(steps, 1):
         text += "       N       E                     dE             d eps       ncg     rms\n"
         for k in range(1, min(scf, 3) + 1):
-            text += f"DAV: {k:3d} {energy:20.12E} {-0.1**k:14.5E} {-0.1**k:14.5E}   100   0.1E-01\n"
+            text += (
+                f"DAV: {k:3d} {energy:20.12E} {-(0.1**k):14.5E} {-(0.1**k):14.5E}   100   0.1E-01\n"
+            )
         change = energy - before if number > 1 else energy
         text += f"{number:4d} F= {energy:.8E} E0= {energy:.8E}  d E ={change:.6E}\n"
         before = energy
@@ -458,9 +457,7 @@ def main():
     ended = relax(steps, todo, number if mode == "slow" else 0.0, write)
     if nsw > 1 and not ended and not short:
         ended = [" reached required accuracy - stopping structural energy minimisation"]
-    text = vasprun(
-        incar, symbols, counts, titles, steps.done, scf, wrong=mode == "functional"
-    )
+    text = vasprun(incar, symbols, counts, titles, steps.done, scf, wrong=mode == "functional")
     Path("vasprun.xml").write_text(text[: len(text) // 2] if mode == "truncated" else text)
     Path("OUTCAR").write_text(outcar(incar, steps.done, time.monotonic() - began, ended))
     if truth(incar.get("LWAVE", "T")):
