@@ -241,3 +241,19 @@ def test_dft_gpaw_computes_silicon_and_goes_on_where_it_was(tmp_path: Path) -> N
     assert result.crystal is not None
     # measured, 0 K: 5.43 Å; PBE, this rough: within 2 %
     assert (8 * result.crystal.volume_per_atom) ** (1 / 3) == pytest.approx(5.47, rel=0.02)
+
+
+def test_dft_demo_competes_with_textbook_structures() -> None:
+    from pymatgen.core import Structure
+
+    phases = Path(__file__).parents[2] / "config/demo-dft/phases"
+    found = {
+        path.stem: Structure.from_file(path).get_space_group_info()[1]
+        for path in phases.glob("*.cif")
+    }
+    assert found == {"Mg": 194, "Si": 227, "Mg2Si": 225}
+    silicide = Structure.from_file(phases / "Mg2Si.cif")
+    assert silicide.composition.reduced_formula == "Mg2Si"
+    # antifluorite: Mg in the middle of a tetrahedron of Si, a √3 / 4 away
+    nearest = silicide.get_neighbors(silicide[0], 6.35 * np.sqrt(3) / 4 + 0.01)
+    assert [site.specie.symbol for site in nearest] == ["Si"] * 4
