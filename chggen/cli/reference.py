@@ -97,7 +97,10 @@ def _print(reference: "Reference") -> None:
     console.print(f"energies {reference.contract}; sha256 {reference.hash}")
     if reference.partial:
         console.print(f"[bold]warning:[/bold] {reference.partial}")
-    table = Table("formula", "phase", "E_f eV/atom", "above hull eV/atom", "stable", box=None)
+    table = Table("formula", "phase", box=None)
+    for name in ("E_f eV/atom", "above hull eV/atom"):
+        table.add_column(name, justify="right")
+    table.add_column("stable")
     rows = [(symbol, "element", 0.0) for symbol in reference.elements]
     # an element's own ground state is the line above
     rows += [
