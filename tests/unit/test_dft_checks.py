@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from chggen.campaign import Campaign
+from chggen.cli import app
 from chggen.config import DftConfig, cannot_run
 from chggen.crystal import Crystal
 from chggen.errors import ConfigError
@@ -98,6 +100,21 @@ def test_contradictions_stop_with_one_line(
 def test_gga_may_be_judged_against_the_corrected_tables() -> None:
     given = campaign({"functional": "GGA/GGA+U"}, dft_reference="builtin")
     assert given.settings("collect", "Zn-S")["dft_reference"]["source"] == "builtin"
+
+
+def test_the_attempt_that_only_writes_a_row_asks_for_little() -> None:
+    dft = DftConfig(attempts=2, mem_mb=100, runtime=10)
+    assert [dft.memory(n) for n in (1, 2, 3)] == [100, 200, 100]
+    assert [dft.minutes(n) for n in (1, 2, 3)] == [10, 20, 10]
+
+
+def test_check_says_it_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "systems: {Zn-S: {compositions: [ZnS], guests: [Zn]}}\ndft: {run: true, command: [sh]}\n"
+    )
+    told = CliRunner().invoke(app, ["check", str(tmp_path / "mine.yaml")])
+    assert told.exit_code == 0
+    assert "PMG_VASP_PSP_DIR is not set" in told.stderr
 
 
 def test_only_what_changes_an_energy_makes_another_calculation(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from chggen import tables
 from chggen.config import DftConfig, ScreenConfig
 from chggen.crystal import Crystal
 from chggen.dft.parity import parity, suggest_threshold
+from chggen.energyspecs import ReferenceConfig
 from chggen.errors import ContractError, Status
+from chggen.references import load_reference
 from chggen.report.calculations import section
 from chggen.stages.collect import collect
 
@@ -76,7 +78,9 @@ class System:
         tables.write(path, "calculated", [row], {})
         self.calculated.append(path)
 
-    def collect(self, settings: DftConfig = SETTINGS) -> dict[str, tables.Row]:
+    def collect(
+        self, settings: DftConfig = SETTINGS, reference: ReferenceConfig | None = None
+    ) -> dict[str, tables.Row]:
         """Rows of table collected by id of the submitted row."""
         tables.write(self.folder / "screened.parquet", "screened", self.screened, {})
         tables.write(self.folder / "submitted.parquet", "submitted", self.submitted, {})
@@ -87,6 +91,7 @@ class System:
             self.folder / "collected.parquet",
             settings,
             ScreenConfig(),
+            reference,
         )
         rows = tables.read(self.folder / "collected.parquet", "collected")
         return {row["parent_id"]: row for row in rows}
@@ -176,6 +181,22 @@ def test_without_a_reference_there_is_no_e_d_and_it_is_said(system: System) -> N
     rows = system.collect(DftConfig())
     assert rows["low"]["dft_decomposition_energy"] is None
     assert "no dft_reference" in system.header["warning"]
+
+
+def test_gga_is_judged_against_corrected_entries(tmp_path: Path) -> None:
+    """Against the built-in table: 30 meV/atom above ZnS is E_d = 0.03."""
+    system = System(tmp_path)
+    reference = load_reference(ReferenceConfig(), ["Zn", "S"])
+    known = min(p.formation_energy_per_atom for p in reference.phases if p.composition == "ZnS")
+    energy = known + 0.03 + (reference.elements["Zn"] + reference.elements["S"]) / 2
+    given = {"functional": "GGA/GGA+U", "dft_corrections": "MP2020"}
+    system.add("low", ROCKSALT, energy, potential=(-0.98, 0.02), **given)
+    gga = DftConfig(functional="GGA/GGA+U")
+    rows = system.collect(gga, ReferenceConfig())
+    assert rows["low"]["dft_decomposition_energy"] == pytest.approx(0.03, abs=1e-9)
+    assert rows["low"]["dft_reference_hash"] == reference.hash
+    with pytest.raises(ContractError):
+        system.collect(DftConfig(), ReferenceConfig())
 
 
 def test_parity_of_a_line() -> None:

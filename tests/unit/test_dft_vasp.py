@@ -13,7 +13,7 @@ from pymatgen.io.vasp.outputs import Oszicar, Outcar, Vasprun
 
 from chggen.config import DftConfig
 from chggen.crystal import Crystal
-from chggen.dft import custody
+from chggen.dft import custody, outputs
 from chggen.dft.vasp import Vasp
 from chggen.errors import Status
 from tests.stand_ins.potcars import MARK, fake_potcars
@@ -161,6 +161,17 @@ def test_it_stops_in_time_and_goes_on(tmp_path: Path, goes_wrong: Modes) -> None
     assert vasp.run(place, seconds=0.0).status == Status.OUT_OF_TIME  # reads, starts nothing
     goes_wrong("ok")
     assert vasp.run(place, seconds=None).status == Status.OK
+
+
+def test_a_static_run_that_was_asked_to_stop_is_not_believed(tmp_path: Path) -> None:
+    vasp, place = engine(), tmp_path / "abc"
+    vasp.prepare(CRYSTAL, place)
+    assert vasp.run(place, seconds=None).status == Status.OK
+    for step, problem in (("relax", ""), ("static", "stopped before its end")):
+        (place / step / outputs.STOP_ASKED).touch()
+        found = outputs.read(place / step)
+        assert found is not None
+        assert found.problem == problem  # a relaxation that met its criterion says so
 
 
 def test_gga_is_corrected(tmp_path: Path) -> None:
