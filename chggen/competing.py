@@ -71,7 +71,7 @@ def relaxed_reference(path: str | Path, elements: Iterable[str]) -> Reference:
     )
     warnings = [_unrelaxed(inside), without_compounds(system, phases)]
     return Reference(
-        name=f"{header['potential']}: {header['source']}",
+        name=f"{header['source']}, relaxed by {header['potential']}",
         date=header["date"],
         contract=Contract(header["functional"], header["corrections"]),
         elements=ground,

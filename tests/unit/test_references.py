@@ -444,7 +444,7 @@ def test_relax_and_show_on_the_command_line(phases: Path, tmp_path: Path) -> Non
     asked = ("--system", "Zn-S", "--config", config)
     spoken("reference", "relax", *asked, "-o", output)
     words = spoken("reference", "show", *asked)
-    assert "pairs: structures of cifs" in words
+    assert "structures of cifs, relaxed by pairs" in words
     assert "damaged.cif ZnS2: failed" in words
     assert "compound.cif" in words
     alone = spoken(

@@ -37,7 +37,7 @@ def test_the_potential_as_its_own_reference(snakemake: Run, tmp_path: Path) -> N
     page = (folder / "report.html").read_text()
     assert "The reference is not complete" in page
     assert "damaged.cif" in page
-    assert "pairs: structures of phases" in page
+    assert "structures of phases, relaxed by pairs" in page
     assert "no phase diagram here" not in page
 
     assert "Nothing to be done" in snakemake(*given, cwd=tmp_path).stdout
