@@ -333,6 +333,23 @@ class Campaign:
                 require_same(contract, potential, contract_of(reference), "the reference")
             except ContractError as error:
                 raise ConfigError(f"config: systems.{name}.{key}: {error}") from error
+        self._check_second_threshold(name)
+
+    def _check_second_threshold(self, name: str) -> None:
+        """A threshold on an E_d that no structure could ever get is a mistake."""
+        system, screen = self.config.systems[name], self.config.screen
+        second = screen.second_potential
+        if second is None or screen.second_threshold is None or system.second_reference:
+            return
+        contract = potential_contract(second, self.config.potentials)
+        same = contract == contract_of(system.reference)
+        if system.reference.source == "potential":
+            same = second == self.config.relax.potential
+        if not same:
+            raise ConfigError(
+                f"config: screen.second_threshold = {screen.second_threshold:g}:"
+                f" systems.{name} has no second_reference for {second}"
+            )
 
     def _check_checkpoints(self, elements: set[str]) -> None:
         for stage in ("generate", "inpaint"):

@@ -90,14 +90,17 @@ def _print(reference: "Reference") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from chggen.stability import hull_energy
+    from chggen.stability import hull_formation_energy
 
     console = Console(highlight=False)
     console.print(f"[bold]{reference.name}[/bold] ({reference.date or 'no date'})", markup=True)
     console.print(f"energies {reference.contract}; sha256 {reference.hash}")
     if reference.partial:
         console.print(f"[bold]warning:[/bold] {reference.partial}")
-    table = Table("formula", "phase", "E_f eV/atom", "above hull eV/atom", "stable", box=None)
+    table = Table("formula", "phase", box=None)
+    for name in ("E_f eV/atom", "above hull eV/atom"):
+        table.add_column(name, justify="right")
+    table.add_column("stable")
     rows = [(symbol, "element", 0.0) for symbol in reference.elements]
     # an element's own ground state is the line above
     rows += [
@@ -107,7 +110,7 @@ def _print(reference: "Reference") -> None:
     ]
     rows.sort(key=lambda row: (len(parse_formula(row[0])), row[0], row[2]))
     for formula, label, energy in rows:
-        above = max(0.0, energy - hull_energy(reference, formula))
+        above = max(0.0, energy - hull_formation_energy(reference, formula))
         stable = "yes" if above < _SAME else ""
         table.add_row(formula, label, f"{energy:.4f}", f"{above:.4f}", stable)
     console.print(table)

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 #: Environment variable that holds the user's Materials Project key.
 KEY_VARIABLE: Final = "MP_API_KEY"
 _BUILTIN: Final = Contract(GGA, MP2020)
+_UNRELAXED: Final = (
+    "source 'potential': its phases are to be relaxed first (chggen reference relax)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +139,7 @@ def load_reference(
     """
     system = set(elements)
     contract = contract_of(config)
-    problem = coverage_problem(config, system)
+    problem = _UNRELAXED if config.source == "potential" else coverage_problem(config, system)
     if problem:
         raise ReferenceCoverageError(problem)
     if config.source == "builtin":
@@ -145,9 +148,7 @@ def load_reference(
         return _of_entries(project_entries(config, system, client), contract, "Materials Project")
     path = config.path
     if path is None:
-        raise ReferenceCoverageError(
-            "source 'potential' needs its phases relaxed first (table 'referenced')"
-        )
+        raise ReferenceCoverageError(_UNRELAXED)
     date = datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
     if is_table(path):
         phases = phases_of_records(read_table(path, system))
