@@ -102,7 +102,7 @@ def test_dft_gpaw_makes_a_disturbed_structure_symmetric() -> None:
 def test_dft_gpaw_primitive_cell_is_the_structure_that_was_given() -> None:
     primitive = primitive_cell(SILICON)
     assert rmsd(SILICON, primitive) == pytest.approx(0.0, abs=1e-6)
-    moved = primitive.frac_coords + [[0.0, 0.0, 0.0], [0.02, 0.0, 0.0]]
+    moved = primitive.frac_coords + np.array([[0.0] * 3, [0.02, 0.0, 0.0]])
     found = rmsd(SILICON, Crystal.of(primitive.cell, [14, 14], moved))
     assert found is not None
     assert found > 0.02
