@@ -35,6 +35,10 @@ class CompositionError(ChggenError):
     """A formula is not an integer composition of known elements."""
 
 
+class UnfinishedError(ChggenError):
+    """A calculation has to go on in another job, with more time or memory."""
+
+
 class Status(StrEnum):
     """What became of one structure in one stage (column ``status``)."""
 
