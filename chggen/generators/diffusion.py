@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from chggen.config import GenerateConfig, InpaintConfig
+from chggen.devices import chosen
 from chggen.diffusion.checkpoint import load_network
 from chggen.diffusion.generation import sample
 from chggen.diffusion.sampler import make_sampler
@@ -19,7 +20,8 @@ class DiffusionGenerator:
     name = "diffusion"
 
     def __init__(self, settings: GenerateConfig | InpaintConfig) -> None:
-        self._network, card = load_network(settings.checkpoint)
+        network, card = load_network(settings.checkpoint)
+        self._network = network.to(chosen())
         self._sampler = make_sampler(settings.sampler, getattr(settings, "resampling", 3))
         self._batch_atoms = settings.batch_atoms
         self.inputs = {"checkpoint": str(card["hash"])}

@@ -18,6 +18,7 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from chggen.contracts import POTENTIALS
+from chggen.devices import chosen
 from chggen.energyspecs import PotentialConfig, Potentials, check_potential, model_args
 from chggen.errors import CheckpointError, ConfigError
 from chggen.potential.chgnet import CHGNetModel
@@ -39,18 +40,19 @@ _UNREADABLE = (OSError, RuntimeError, LookupError, TypeError, UnpicklingError, S
 
 
 def load_named(
-    name: str, potentials: Potentials = NONE_OWN, device: str | torch.device = "cpu"
+    name: str, potentials: Potentials = NONE_OWN, device: str | torch.device | None = None
 ) -> NamedPotential:
     """Load any potential that a config can name.
 
     Args:
         name: a key of :data:`chggen.contracts.POTENTIALS` or of ``potentials``.
         potentials: section ``potentials`` of the config.
-        device: where to compute.
+        device: where to compute; None for :func:`chggen.devices.chosen`.
 
     Raises:
         CheckpointError: for an unknown name, a missing package or an unfit file.
     """
+    device = chosen() if device is None else device
     if name in FILES or name not in potentials:
         return load_potential(name, device, known=(*FILES, *potentials))
     definition = potentials[name]
@@ -65,7 +67,7 @@ def load_named(
 
 def load_potential(
     name: str,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
     known: tuple[str, ...] = tuple(FILES),
 ) -> CHGNetModel:
@@ -73,7 +75,7 @@ def load_potential(
 
     Args:
         name: a key of :data:`chggen.contracts.POTENTIALS`.
-        device: where to compute.
+        device: where to compute; None for :func:`chggen.devices.chosen`.
         dtype: precision; single is what the weights were trained in.
         known: names to tell who asks for another.
 
@@ -89,7 +91,7 @@ def load_potential(
         weights,
         contract=POTENTIALS[name],
         digest=weights_digest(weights),
-        device=torch.device(device),
+        device=chosen() if device is None else torch.device(device),
         dtype=dtype,
     )
 

@@ -24,7 +24,7 @@ LAYERS = (
     {"configfile", "checkpoints", "references", "provenance", "job", "structurefiles"},
     {"verification"},
     {"campaign"},
-    {"tables", "crystal", "neighbours"},
+    {"tables", "crystal", "neighbours", "devices"},
     {"placement"},
     {
         "lattice",
