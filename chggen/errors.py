@@ -35,6 +35,10 @@ class CompositionError(ChggenError):
     """A formula is not an integer composition of known elements."""
 
 
+class DriverError(ChggenError):
+    """The workflow's driver is alive, hangs, or left what cannot be cleared away."""
+
+
 class Status(StrEnum):
     """What became of one structure in one stage (column ``status``)."""
 

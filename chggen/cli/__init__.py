@@ -6,7 +6,7 @@ import warnings
 
 import typer
 
-from chggen.cli import look, model, shard, system
+from chggen.cli import look, model, shard, system, workflow
 from chggen.errors import ChggenError
 
 # stages import torch and pymatgen, which take seconds: each command imports its own
@@ -30,6 +30,7 @@ for command in (
     model.train,
     model.train_volume,
     model.evaluate,
+    workflow.resume,
     look.export,
     look.show,
     look.check,

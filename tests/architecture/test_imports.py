@@ -21,7 +21,7 @@ LAYERS = (
     {"specs"},
     {"energyspecs"},
     {"schema", "config", "progress"},
-    {"configfile", "checkpoints", "references", "provenance", "job", "structurefiles"},
+    {"configfile", "checkpoints", "references", "provenance", "job", "structurefiles", "driver"},
     {"campaign"},
     {"tables", "crystal", "neighbours"},
     {"placement"},
