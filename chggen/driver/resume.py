@@ -65,12 +65,12 @@ def clear(start: Start, say: Say, *, wait: bool) -> None:
     jobs = queue.queued(here)
     # one that has not begun loses nothing, and would be submitted again anyway
     unwanted = [job for job in jobs if job.pending or not wait]
-    kept = len(jobs) - len(unwanted)
+    kept = [job for job in jobs if job not in unwanted]
     if unwanted:
         queue.cancel(unwanted)
-        say(f"cancelled {len(unwanted)} SLURM jobs of a killed driver")
+        say(f"cancelled {_count(unwanted, 'SLURM job')} of a killed driver")
     if kept:
-        say(f"waiting for {kept} SLURM jobs of a killed driver to end (--cancel ends them)")
+        say(f"waiting for {_count(kept, 'SLURM job')} of a killed driver (--cancel ends them)")
     while queue.queued(here):
         time.sleep(start.interval)
     if jobs:
@@ -79,7 +79,11 @@ def clear(start: Start, say: Say, *, wait: bool) -> None:
     if orphans:
         # without their driver nobody records that they are complete: they would run again
         processes.end(orphans)
-        say(f"ended {len(orphans)} local processes of a killed driver")
+        say(f"ended {_count(orphans, 'local process', 'es')} of a killed driver")
+
+
+def _count(found: Sequence[object], noun: str, plural: str = "s") -> str:
+    return f"{len(found)} {noun}{'' if len(found) == 1 else plural}"
 
 
 def unlock(start: Start) -> None:

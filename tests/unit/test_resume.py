@@ -88,7 +88,7 @@ def test_waiting_cancels_only_what_has_not_begun(campaign: Path, slurm: Path) ->
     clear(Start(campaign, interval=0.05), said.append, wait=True)
     assert finish.wait() == 0
     assert cancelled(slurm) == {"2"}
-    assert said[1].startswith("waiting for 1 SLURM jobs")
+    assert said[1].startswith("waiting for 1 SLURM job ")
 
 
 def test_a_campaign_that_never_saw_slurm_asks_nobody(
@@ -169,7 +169,7 @@ def test_local_orphans_are_ended_with_what_they_started(campaign: Path, tmp_path
             started = processes.jobs(campaign)[0].children()
             said: list[str] = []
             clear(Start(campaign), said.append, wait=True)
-            assert said == ["ended 1 local processes of a killed driver"]
+            assert said == ["ended 1 local process of a killed driver"]
             assert not started[0].is_running()
             ours.wait(timeout=5)
             assert foreign.poll() is None
