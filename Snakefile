@@ -1,5 +1,5 @@
 # CHGGen campaign: composition -> lattices -> generate -> relax -> refine -> inpaint
-# -> relax again -> screen -> submit -> report. What each rule does is in chggen/stages/.
+# -> relax again -> screen -> submit -> calculate -> collect -> report. What each rule does is in chggen/stages/.
 from snakemake.utils import min_version
 
 min_version("9.12")
@@ -10,8 +10,11 @@ include: "rules/generate.smk"
 include: "rules/relax.smk"
 include: "rules/refine.smk"
 include: "rules/inpaint.smk"
+include: "rules/reference.smk"
 include: "rules/screen.smk"
 include: "rules/submit.smk"
+include: "rules/calculate.smk"
+include: "rules/collect.smk"
 include: "rules/report.smk"
 include: "rules/train.smk"
 

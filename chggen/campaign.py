@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from chggen import checkpoints, configfile, structurefiles
+from chggen import checkpoints, configfile, structurefiles, verification
 from chggen import composition as comp
 from chggen.config import GENERATORS, Config, generator_plugins
 from chggen.contracts import require_same
@@ -24,10 +24,16 @@ from chggen.references import contract_of, coverage_problem
 
 #: The stages of one shard, and of one system, in order.
 SHARD_STAGES = ("generate", "relax", "refine", "inpaint", "rerelax")
-SYSTEM_STAGES = ("screen", "submit", "report")
+SYSTEM_STAGES = ("reference", "screen", "submit", "calculate", "collect", "report")
 
 #: Sections of the config behind stages that have none of their own name.
-SECTIONS = {"rerelax": "relax", "submit": "dft", "calculate": "dft", "collect": "dft"}
+SECTIONS = {
+    "rerelax": "relax",
+    "reference": "relax",
+    "submit": "dft",
+    "calculate": "dft",
+    "collect": "dft",
+}
 
 #: Generators that fill cells which the campaign draws, each shard for itself.
 CELL_FILLERS = ("diffusion", "random", "pyxtal")
@@ -106,10 +112,32 @@ class Campaign:
             f"{self.results}/{s.folder}/{table}.parquet" for s in self.shards if s.system == system
         ]
 
+    def referenced(self, system: str) -> list[str]:
+        """Path of a system's relaxed competing phases, where its reference is made of them."""
+        if self.config.systems[system].reference.source != "potential":
+            return []
+        return [f"{self.results}/{system}/referenced.parquet"]
+
+    def competing(self, system: str) -> list[str]:
+        """Same, where these phases are calculated with DFT."""
+        return self.referenced(system) if self.config.dft.calculates_phases else []
+
     def targets(self) -> list[str]:
         """What the whole campaign ends with."""
         names = ("report.html", "report.parquet", "submitted.parquet")
-        return [f"{self.results}/{s}/{name}" for s in self.config.systems for name in names]
+        made = [f"{self.results}/{s}/{name}" for s in self.config.systems for name in names]
+        return [*made, *(path for s in self.config.systems for path in self.collected(s))]
+
+    def collected(self, system: str) -> list[str]:
+        """Path of a system's table ``collected``, if calculations are made."""
+        if not self.config.dft.run or self.notice is not None:
+            return []
+        return [f"{self.results}/{system}/collected.parquet"]
+
+    @cached_property
+    def notice(self) -> str | None:
+        """Why calculations that were asked for will not be made, in one line."""
+        return verification.notice(self.config)
 
     def code(self, stage: str) -> str:
         """Digest of the package code behind a stage."""
@@ -136,6 +164,7 @@ class Campaign:
             "settings": getattr(self.config, section).model_dump(mode="json")
         }
         settings |= self._potential_facts(stage)
+        settings |= verification.facts(stage, self.config, system)
         if stage in {"generate", "inpaint"}:
             settings["campaign_seed"] = self.config.seed
         if stage == "generate":
@@ -152,6 +181,8 @@ class Campaign:
             settings["symmetry"] = chosen.symmetry
         if stage == "refine":
             settings["guests"] = chosen.guests
+        if stage == "reference":
+            settings |= self._phase_facts(system)
         if stage == "screen":
             settings["reference"] = chosen.reference.model_dump(mode="json")
             if chosen.reference.path is not None:
@@ -160,6 +191,19 @@ class Campaign:
         if stage == "report":
             settings["config"] = self.config.model_dump(mode="json")
         return settings
+
+    def _phase_facts(self, system: str) -> dict[str, Any]:
+        """Which competing phases the potential relaxes."""
+        chosen = self.config.systems[system]
+        facts: dict[str, Any] = {
+            "elements": sorted(chosen.elements),
+            "reference": chosen.reference.model_dump(mode="json"),
+            "phases": None,
+        }
+        if chosen.phases is not None:
+            facts["phases"] = str(chosen.phases)
+            facts["phases_digest"] = structurefiles.structures_digest(chosen.phases)
+        return facts
 
     @cached_property
     def _generator_facts(self) -> dict[str, str]:
@@ -189,7 +233,7 @@ class Campaign:
 
     def _potential_facts(self, stage: str) -> dict[str, Any]:
         """Definitions and files of the potentials that a stage uses."""
-        section = "relax" if stage == "rerelax" else stage
+        section = SECTIONS.get(stage, stage)
         own = sorted(
             name
             for key, name in self._named_potentials.items()
@@ -244,10 +288,11 @@ class Campaign:
             heavy = sorted(e for e in elements if comp.ATOMIC_NUMBERS[e] > _HEAVIEST)
             if heavy and any(is_chgnet(p, self.config.potentials) for p in named.values()):
                 raise ConfigError(f"{where}.compositions: CHGNet does not know {heavy[0]}")
-            problem = coverage_problem(system.reference, elements)
+            problem = coverage_problem(system.reference, elements, system.phases)
             if problem:
                 raise ConfigError(f"{where}.reference: {problem}")
             self._check_contracts(name)
+            verification.check(self.config, name)
             unseen = sorted(elements - checkpoints.volume_elements())
             draws = self.config.generate.draws_cells
             if draws and system.volume_per_atom == "auto" and unseen:
@@ -286,7 +331,9 @@ class Campaign:
     def _check_contracts(self, name: str) -> None:
         """Each reference of a system has the contract of the potential it judges."""
         system, screen = self.config.systems[name], self.config.screen
-        pairs = [("reference", self.config.relax.potential, system.reference)]
+        pairs = []
+        if system.reference.source != "potential":  # whose energies are its own
+            pairs.append(("reference", self.config.relax.potential, system.reference))
         if screen.second_potential is not None and system.second_reference is not None:
             second = system.second_reference
             pairs.append(("second_reference", screen.second_potential, second))
@@ -299,6 +346,23 @@ class Campaign:
                 require_same(contract, potential, contract_of(reference), "the reference")
             except ContractError as error:
                 raise ConfigError(f"config: systems.{name}.{key}: {error}") from error
+        self._check_second_threshold(name)
+
+    def _check_second_threshold(self, name: str) -> None:
+        """A threshold on an E_d that no structure could ever get is a mistake."""
+        system, screen = self.config.systems[name], self.config.screen
+        second = screen.second_potential
+        if second is None or screen.second_threshold is None or system.second_reference:
+            return
+        contract = potential_contract(second, self.config.potentials)
+        same = contract == contract_of(system.reference)
+        if system.reference.source == "potential":
+            same = second == self.config.relax.potential
+        if not same:
+            raise ConfigError(
+                f"config: screen.second_threshold = {screen.second_threshold:g}:"
+                f" systems.{name} has no second_reference for {second}"
+            )
 
     def _check_checkpoints(self, elements: set[str]) -> None:
         for stage in ("generate", "inpaint"):

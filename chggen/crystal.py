@@ -107,8 +107,9 @@ class Crystal:
 
     @classmethod
     def from_structure(cls, structure: "Structure") -> Self:
-        """Crystal of an ordered pymatgen ``Structure``."""
-        return cls.of(structure.lattice.matrix, structure.atomic_numbers, structure.frac_coords)
+        """Crystal of an ordered pymatgen ``Structure``, whose arrays are read-only."""
+        cell, frac = np.array(structure.lattice.matrix), np.array(structure.frac_coords)
+        return cls.of(cell, structure.atomic_numbers, frac)
 
     def take(self, index: ArrayLike) -> Self:
         """Only the atoms picked by an index or boolean mask."""

@@ -99,17 +99,20 @@ Potentials = Mapping[str, PotentialConfig]
 class ReferenceConfig(Strict):
     """Where the competing phases come from."""
 
-    source: Literal["builtin", "file", "materials-project"] = "builtin"
-    """``builtin`` (tables in the package), ``file`` (your own), ``materials-project``."""
+    source: Literal["builtin", "file", "materials-project", "potential"] = "builtin"
+    """``builtin`` (tables in the package), ``file`` (your own), ``materials-project``, or
+    ``potential``: ``relax.potential`` relaxes the structures of ``systems.NAME.phases``, or
+    of the Materials Project where that is not given."""
     path: Path | None = None
     """For ``file``: CSV of formation energies or JSON of ComputedEntries."""
     functional: Words = "GGA/GGA+U"
     """Functional of the reference energies (``GGA/GGA+U``, ``r2SCAN``; for ``file`` also
-    another text); must match the potential's."""
+    another text); must match the potential's. For ``potential``: of the Materials Project's
+    entries whose structures are taken; the energies are the potential's own."""
     corrections: Literal["MP2020", "none"] | None = None
     """Corrections in the energies; default MP2020 for GGA/GGA+U, none for others."""
     cache: Path = Path("references")
-    """For ``materials-project``: directory of the cached entries."""
+    """For ``materials-project`` and ``potential``: directory of the cached entries."""
 
     @model_validator(mode="after")
     def _file_has_path(self) -> Self:

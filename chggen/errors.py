@@ -35,6 +35,10 @@ class CompositionError(ChggenError):
     """A formula is not an integer composition of known elements."""
 
 
+class UnfinishedError(ChggenError):
+    """A calculation has to go on in another job, with more time or memory."""
+
+
 class DriverError(ChggenError):
     """The workflow's driver is alive, hangs, or left what cannot be cleared away."""
 

@@ -32,6 +32,16 @@ def limit_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+def working_time(minutes: float) -> float:
+    """Seconds of a job's time limit that its work may take.
+
+    The rest, 5 % of it but 20 s at least and 10 minutes at most, is for the start and for
+    writing down how it ended.
+    """
+    seconds = 60.0 * minutes
+    return seconds - min(600.0, max(20.0, 0.05 * seconds))
+
+
 @contextmanager
 def job(label: str, log: str | Path, threads: int = 1) -> Iterator[Progress]:
     """Run a stage: messages and tracebacks go to ``log``, progress to stderr.

@@ -5,14 +5,15 @@ convex hull of the competing phases at the same composition.
 """
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chggen import composition as comp
 from chggen.contracts import Contract, require_same
 from chggen.errors import ReferenceCoverageError
 from chggen.references import Reference
-from chggen.references.files import formation_energy
+from chggen.references.files import Phase, formation_energy
 
 if TYPE_CHECKING:
     from pymatgen.analysis.phase_diagram import PhaseDiagram
@@ -27,11 +28,15 @@ class Decomposition:
         decomposition_energy: E_d, eV/atom; negative = breaks the hull.
         products: phases on the hull at this composition with their atomic fractions,
             largest first: ``0.650 Zn3P2S8 + 0.350 ZnS``.
+        phases: their formulas, in the same order.
+        amounts: their atomic fractions, in the same order.
     """
 
     formation_energy_per_atom: float
     decomposition_energy: float
     products: str
+    phases: tuple[str, ...] = ()
+    amounts: tuple[float, ...] = ()
 
 
 @functools.lru_cache(maxsize=16)
@@ -75,13 +80,32 @@ def decomposition(
     if unknown:
         raise ReferenceCoverageError(f"reference '{reference.name}' does not have {unknown[0]}")
     energy = formation_energy(energy_per_atom, counts, reference.elements)
-    hull, products = _hull(reference, comp.canonical(counts))
-    return Decomposition(energy, energy - hull, products)
+    hull, phases, amounts = _hull(reference, comp.canonical(counts))
+    products = " + ".join(f"{n:.3f} {name}" for n, name in zip(amounts, phases, strict=True))
+    return Decomposition(energy, energy - hull, products, phases, amounts)
+
+
+def hull_energy(reference: Reference, composition: str) -> float:
+    """Formation energy of the hull at a composition, eV/atom."""
+    return _hull(reference, comp.canonical_formula(composition))[0]
+
+
+def with_candidates(reference: Reference, candidates: Mapping[str, float]) -> Reference:
+    """The reference with the best candidate of each composition among its phases.
+
+    Args:
+        reference: competing phases.
+        candidates: lowest formation energy (eV/atom) found at each composition.
+    """
+    found = (Phase("candidate", formula, energy) for formula, energy in candidates.items())
+    return replace(reference, phases=(*reference.phases, *found))
 
 
 @functools.lru_cache(maxsize=4096)
-def _hull(reference: Reference, composition: str) -> tuple[float, str]:
-    """Hull energy (eV/atom) at a composition, and the phases there."""
+def _hull(
+    reference: Reference, composition: str
+) -> tuple[float, tuple[str, ...], tuple[float, ...]]:
+    """Hull energy (eV/atom) at a composition, the phases there and their atomic fractions."""
     from pymatgen.core.composition import Composition
 
     diagram = phase_diagram(reference)
@@ -90,5 +114,5 @@ def _hull(reference: Reference, composition: str) -> tuple[float, str]:
         ((share, entry.name) for entry, share in diagram.get_decomposition(target).items()),
         key=lambda pair: (-pair[0], pair[1]),
     )
-    products = " + ".join(f"{share:.3f} {name}" for share, name in shares)
-    return float(diagram.get_hull_energy_per_atom(target)), products
+    phases, amounts = tuple(name for _, name in shares), tuple(float(n) for n, _ in shares)
+    return float(diagram.get_hull_energy_per_atom(target)), phases, amounts

@@ -7,10 +7,13 @@ no structure is read: :mod:`chggen.generators.file` does that.
 import csv
 import gzip
 import os
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Literal, get_args
+from typing import IO, Final, Literal, get_args
 
-from chggen.errors import ConfigError
+from chggen import composition as comp
+from chggen.errors import CompositionError, ConfigError
 from chggen.provenance import digest, file_digest
 
 Kind = Literal["folder", "cif", "extxyz", "parquet", "csv"]
@@ -25,6 +28,7 @@ _SUFFIXES: dict[str, Kind] = {
 }
 #: Columns that hold a structure in a Parquet table of chggen.
 STRUCTURE_COLUMNS = ("cell", "atomic_numbers", "frac_coords")
+_FORMULA: Final = re.compile(r"^\s*_chemical_formula_sum\s+['\"]?([^'\"\n]+)", re.MULTILINE)
 
 
 def kind_of(path: Path) -> Kind:
@@ -103,3 +107,71 @@ def _parquet_problem(path: Path) -> str:
     if set(STRUCTURE_COLUMNS) <= columns or "cif" in columns:
         return ""
     return f"has neither a column 'cif' nor {', '.join(STRUCTURE_COLUMNS)}"
+
+
+def stated(formula: str) -> str | None:
+    """Canonical form of a formula that a file states; None if it is not one."""
+    try:
+        return comp.canonical_formula(formula)
+    except CompositionError:
+        return None
+
+
+def stated_in_cif(text: str) -> str | None:
+    """Canonical formula of a CIF's formula line; None if it has none."""
+    match = _FORMULA.search(text)
+    return stated(match[1].replace(" ", "")) if match else None
+
+
+def missing_element(path: Path, elements: Iterable[str]) -> str | None:
+    """First element, by name, of which a file states no elemental structure.
+
+    None if there is none, and also where a structure does not state its formula, so that
+    only reading it can tell.
+    """
+    formulas = set(_stated_formulas(path, kind_of(path)))
+    if None in formulas:
+        return None
+    return next((symbol for symbol in sorted(elements) if symbol not in formulas), None)
+
+
+def _stated_formulas(path: Path, kind: Kind) -> Iterator[str | None]:
+    match kind:
+        case "folder":
+            yield from (stated_in_cif(f.read_text(errors="replace")) for f in cif_files(path))
+        case "cif":
+            yield stated_in_cif(path.read_text(errors="replace"))
+        case "extxyz":
+            yield from _formulas_of_frames(path)
+        case "csv":
+            with csv_text(path) as file:
+                yield from (stated_in_cif(row["cif"] or "") for row in csv.DictReader(file))
+        case "parquet":
+            yield from _formulas_of_rows(path)
+
+
+def _formulas_of_frames(path: Path) -> Iterator[str | None]:
+    with path.open(errors="replace") as file:
+        for first in iter(file.readline, ""):
+            if not first.strip():
+                continue
+            if not first.strip().isdigit():
+                yield None
+                return
+            comment = file.readline()
+            symbols = [(file.readline().split() or [""])[0] for _ in range(int(first))]
+            named = "Properties=" not in comment or "Properties=species:" in comment
+            yield stated("".join(symbols)) if named else None
+
+
+def _formulas_of_rows(path: Path) -> Iterator[str | None]:
+    import pyarrow.parquet as pq
+
+    own = set(STRUCTURE_COLUMNS) <= set(pq.read_schema(path).names)
+    column = "atomic_numbers" if own else "cif"
+    for value in pq.read_table(path, columns=[column])[column].to_pylist():
+        if own:
+            known = value and all(0 < z < len(comp.SYMBOLS) for z in value)
+            yield comp.formula_of(value) if known else None
+        else:
+            yield stated_in_cif(value or "")

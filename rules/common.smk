@@ -8,6 +8,7 @@ HOME = str(Path(workflow.basedir).resolve())
 sys.path.insert(0, HOME)
 
 from chggen.campaign import Campaign
+from chggen.dft.plan import calculations
 from chggen.errors import ChggenError
 from chggen.job import set_environment
 
@@ -17,6 +18,9 @@ try:
 except ChggenError as error:
     sys.exit(f"chggen: {error}")
 
+if CAMPAIGN.notice:
+    print(f"chggen: {CAMPAIGN.notice}", file=sys.stderr)
+
 RESULTS = CAMPAIGN.results
 SHARD = f"{RESULTS}/{{system}}/{{composition}}/{{seed}}"
 
@@ -25,3 +29,4 @@ wildcard_constraints:
     system="[A-Za-z0-9][A-Za-z0-9_.-]*",
     composition="[A-Za-z0-9]+",
     seed=r"\d+",
+    id="[0-9a-f]+",

@@ -5,6 +5,10 @@ rule report:
         refined=lambda wildcards: CAMPAIGN.tables(wildcards.system, "refined"),
         inpainted=lambda wildcards: CAMPAIGN.tables(wildcards.system, "inpainted"),
         rerelaxed=lambda wildcards: CAMPAIGN.tables(wildcards.system, "rerelaxed"),
+        # empty unless the reference is the potential itself
+        referenced=lambda wildcards: CAMPAIGN.referenced(wildcards.system),
+        # empty unless calculations are made
+        collected=lambda wildcards: CAMPAIGN.collected(wildcards.system),
         screened=f"{RESULTS}/{{system}}/screened.parquet",
     output:
         table=f"{RESULTS}/{{system}}/report.parquet",

@@ -3,6 +3,8 @@ rule screen:
         relaxed=lambda wildcards: CAMPAIGN.tables(wildcards.system, "relaxed"),
         inpainted=lambda wildcards: CAMPAIGN.tables(wildcards.system, "inpainted"),
         rerelaxed=lambda wildcards: CAMPAIGN.tables(wildcards.system, "rerelaxed"),
+        # empty unless the reference is the potential itself
+        referenced=lambda wildcards: CAMPAIGN.referenced(wildcards.system),
     output:
         table=f"{RESULTS}/{{system}}/screened.parquet",
     log:

@@ -1,9 +1,12 @@
-rule submit:
+# A checkpoint: how many structures go on is known only after the screen. The directories
+# of the calculations are no output, or a rerun would delete them.
+checkpoint submit:
     input:
         table=f"{RESULTS}/{{system}}/screened.parquet",
+        # empty unless the potential relaxed the competing phases
+        referenced=lambda wildcards: CAMPAIGN.competing(wildcards.system),
     output:
         table=f"{RESULTS}/{{system}}/submitted.parquet",
-        inputs=directory(f"{RESULTS}/{{system}}/dft"),
     log:
         f"{RESULTS}/logs/{{system}}/submit.log",
     conda:

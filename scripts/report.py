@@ -4,7 +4,8 @@ from chggen.config import Config
 from chggen.job import job
 from chggen.stages.report import report
 
-tables = {name: list(paths) for name, paths in snakemake.input.items() if name != "screened"}
+others = {"screened", "referenced", "collected"}
+tables = {name: list(paths) for name, paths in snakemake.input.items() if name not in others}
 with job(f"report {snakemake.wildcards.system}", snakemake.log[0], snakemake.threads) as progress:
     report(
         snakemake.wildcards.system,
@@ -14,4 +15,6 @@ with job(f"report {snakemake.wildcards.system}", snakemake.log[0], snakemake.thr
         snakemake.output.page,
         Config(**snakemake.params.given["config"]),
         progress,
+        referenced=next(iter(snakemake.input.referenced), None),
+        collected=next(iter(snakemake.input.collected), None),
     )

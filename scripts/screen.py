@@ -21,4 +21,5 @@ with job(f"screen {snakemake.wildcards.system}", snakemake.log[0], snakemake.thr
             ReferenceConfig(**other) if other else None,
             RelaxConfig(**given.get("relax", {})),
         ),
+        referenced=next(iter(snakemake.input.referenced), None),
     )

@@ -1,14 +1,16 @@
-"""Rule ``submit``: see chggen.stages.submit."""
+"""Checkpoint ``submit``: see chggen.stages.submit."""
 
 from chggen.config import DftConfig
 from chggen.job import job
 from chggen.stages.submit import submit
 
+given = snakemake.params.given
 with job(f"submit {snakemake.wildcards.system}", snakemake.log[0], snakemake.threads) as progress:
     submit(
         snakemake.input.table,
         snakemake.output.table,
-        snakemake.output.inputs,
-        DftConfig(**snakemake.params.given["settings"]),
+        DftConfig(**given["settings"]),
         progress,
+        referenced=list(snakemake.input.referenced),
+        phases=given["phases"],
     )

@@ -15,6 +15,7 @@ import pandas as pd
 from chggen.analysis.rows import ROUTES, Outcomes
 from chggen.config import Config
 from chggen.errors import Status
+from chggen.gates import Gate
 from chggen.schema import SCHEMAS
 from chggen.tables import Row
 
@@ -108,6 +109,15 @@ def tolerances(config: Config) -> dict[str, str]:
         "unique": below,
         "new": below,
         "selected": below + (", symmetric only" if screen.require_symmetric else ""),
+        "funnel/not_converged": f"{force}{stress}, at most {relax.max_steps} steps",
+        "funnel/too_close": f"distance ≥ {screen.min_distance:g} Å",
+        "funnel/above_threshold": below,
+        "funnel/not_symmetric": symmetric,
+        "funnel/space_group_full": f"at most {screen.max_per_space_group or 'all'}",
+        "funnel/over_limit": f"at most {screen.max_selected}",
+        "funnel/second_threshold": (
+            f"E_d < {screen.second_threshold:g} eV/atom" if screen.second_threshold else ""
+        ),
         "framework_found": f"ladder {ladder}; moves ≤ {config.refine.max_displacement:g} Å",
     }
 
@@ -120,7 +130,9 @@ def rate_rows(system: str, outcomes: Outcomes, config: Config) -> list[Row]:
     counts each generated structure once, from end to end.
 
     Statuses are quantities ``status/<code>`` and add up to ``attempted``; those of the
-    frameworks are ``framework_status/<code>`` and add up to the generated structures.
+    frameworks are ``framework_status/<code>`` and add up to the generated structures. How
+    many stopped at each gate of the screen is ``funnel/<gate>``; these, the selected ones
+    among them, add up to ``attempted`` too.
     """
     words = tolerances(config)
     rows = []
@@ -133,6 +145,7 @@ def rate_rows(system: str, outcomes: Outcomes, config: Config) -> list[Row]:
                 *_counted(chosen),
                 *_at_tolerances(chosen, config),
                 *_statuses(chosen["status"], "status"),
+                *_gates(chosen["gate"]),
                 *_end_to_end(attempts, route),
                 *(_frameworks(frameworks) if route == ROUTES[0] else ()),
                 *_measured(chosen),
@@ -184,6 +197,12 @@ def _statuses(statuses: pd.Series, prefix: str) -> Iterator[Row]:
     for status in Status:
         if status == Status.OK or status in counts:
             yield counted(f"{prefix}/{status}", counts[status], len(statuses))
+
+
+def _gates(gates: pd.Series) -> Iterator[Row]:
+    counts = Counter(gates)
+    for gate in Gate:
+        yield counted(f"funnel/{gate}", counts[gate], len(gates))
 
 
 def _end_to_end(attempts: pd.DataFrame, route: str) -> Iterator[Row]:

@@ -6,7 +6,7 @@ import warnings
 
 import typer
 
-from chggen.cli import look, model, shard, system, workflow
+from chggen.cli import dft, look, model, reference, shard, system, workflow
 from chggen.errors import ChggenError
 
 # stages import torch and pymatgen, which take seconds: each command imports its own
@@ -25,7 +25,9 @@ for command in (
     shard.refine,
     shard.inpaint,
     system.screen,
-    system.submit,
+    dft.submit,
+    dft.calculate,
+    dft.collect,
     system.report,
     model.train,
     model.train_volume,
@@ -36,6 +38,7 @@ for command in (
     look.check,
 ):
     app.command()(command)
+app.add_typer(reference.app, name="reference")
 
 
 def main() -> None:

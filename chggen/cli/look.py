@@ -57,3 +57,5 @@ def check(
             f"{name}: {len(formulas)} compositions x {system.lattice_seeds} seeds x"
             f" {system.lattices_per_seed} lattices = {attempts} structures"
         )
+    if campaign.notice:
+        typer.echo(f"chggen: {campaign.notice}", err=True)

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from chggen import configfile
-from chggen.cli.options import Changes, ConfigFile, Output, Source
+from chggen.cli.options import Changes, ConfigFile, Output
+from chggen.errors import ConfigError
 from chggen.progress import bar
 
 
@@ -19,6 +20,9 @@ def screen(
     reference: Annotated[
         Path | None, typer.Option(help="your own entries; default: the built-in tables")
     ] = None,
+    referenced: Annotated[
+        Path | None, typer.Option(help="instead: phases relaxed by chggen reference relax")
+    ] = None,
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
@@ -29,29 +33,26 @@ def screen(
     from chggen.stages.second import SecondLevel
 
     settings = configfile.parse_section(ScreenConfig, "screen", config, changes or ())
+    if reference and referenced:
+        raise ConfigError("--reference and --referenced: only one of them")
     given = ReferenceConfig(source="file", path=reference) if reference else ReferenceConfig()
+    if referenced:
+        given = ReferenceConfig(source="potential")
     second = SecondLevel(
         configfile.parse_potentials(config),
         relax=configfile.parse_section(RelaxConfig, "relax", config),
     )
     with bar("screen") as progress:
-        run(sources, output, given, settings, inpainted or [], progress, second=second)
-
-
-def submit(
-    source: Source,
-    output: Output = Path("submitted.parquet"),
-    directory: Annotated[Path, typer.Option("--directory", "-d")] = Path("dft"),
-    config: ConfigFile = None,
-    changes: Changes = None,
-) -> None:
-    """Write DFT inputs of the selected structures."""
-    from chggen.config import DftConfig
-    from chggen.stages.submit import submit as run
-
-    settings = configfile.parse_section(DftConfig, "dft", config, changes or ())
-    with bar("submit") as progress:
-        run(source, output, directory, settings, progress)
+        run(
+            sources,
+            output,
+            given,
+            settings,
+            inpainted or [],
+            progress,
+            second=second,
+            referenced=referenced,
+        )
 
 
 def report(
@@ -60,7 +61,6 @@ def report(
 ) -> None:
     """Write report.parquet and report.html of a system from its tables."""
     from chggen.campaign import Campaign
-    from chggen.errors import ConfigError
     from chggen.stages.report import report as run
 
     campaign = Campaign.load(None, config)
@@ -78,4 +78,6 @@ def report(
             folder / "report.html",
             campaign.config,
             progress,
+            referenced=next(iter(campaign.referenced(system)), None),
+            collected=next(iter(campaign.collected(system)), None),
         )

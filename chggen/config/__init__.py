@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from chggen.config.dft import DftConfig, GpawConfig
+from chggen.config.dft import DftConfig, GpawConfig, cannot_run, vasp_contract
 from chggen.config.screening import ReportConfig, ScreenConfig
 from chggen.config.stages import (
     BRAVAIS_TYPES,
@@ -61,7 +61,9 @@ __all__ = [
     "Symmetry",
     "SystemConfig",
     "TrainConfig",
+    "cannot_run",
     "generator_plugins",
+    "vasp_contract",
 ]
 
 

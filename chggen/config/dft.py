@@ -1,13 +1,21 @@
 """Section ``dft``: which code computes the survivors, and with what."""
 
 # ruff: noqa: RUF012 - pydantic copies a default, mutable or not, for every model
-from typing import Annotated, Literal, Self
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
 
+import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
+from chggen.contracts import GGA, MP2020, NONE, Contract
 from chggen.specs import Count, Positive, Strict, as_list
 
 Word = Annotated[str, Field(min_length=1)]
+#: Environment variable (and key of pymatgen's settings) of the user's POTCARs.
+POTCARS: Final = "PMG_VASP_PSP_DIR"
 
 
 class GpawConfig(Strict):
@@ -52,6 +60,9 @@ class DftConfig(Strict):
     competing_phases: Literal["reference", "calculate"] = "reference"
     """Where DFT's E_d gets its hull: entries of ``systems.NAME.dft_reference``, or every
     phase of ``systems.NAME.phases`` calculated the same way (always so with ``gpaw``)."""
+    metastable: Positive = 0.1
+    """E_d by DFT (eV/atom) under which a structure counts as metastable where the screen's
+    threshold is judged."""
     attempts: Count = 3
     """Jobs that a structure may use up, each with more time and memory than the last."""
     tasks: Count = 1
@@ -71,3 +82,86 @@ class DftConfig(Strict):
                 f"functional '{self.functional}': engine '{self.engine}' has {' and '.join(known)}"
             )
         return self
+
+    @property
+    def calculates_phases(self) -> bool:
+        """Whether competing phases are calculated along with the candidates."""
+        return self.engine == "gpaw" or self.competing_phases == "calculate"
+
+    @property
+    def method(self) -> dict[str, Any]:
+        """Everything that an energy depends on: a change makes another calculation."""
+        keys = {"engine", "functional"}
+        keys |= {"gpaw"} if self.engine == "gpaw" else {"input_set", "pre_relax"}
+        return self.model_dump(mode="json", include=keys, exclude={"gpaw": {"ranks"}})
+
+    @property
+    def cores(self) -> int:
+        """Cores that a job takes on this machine, as far as the config knows."""
+        return self.gpaw.ranks if self.engine == "gpaw" else 1
+
+
+def vasp_contract(settings: DftConfig) -> Contract:
+    """What VASP's energies may be compared with: r²SCAN's uncorrected, GGA's with MP2020."""
+    return Contract(settings.functional, MP2020 if settings.functional == GGA else NONE)
+
+
+def cannot_run(settings: DftConfig) -> str | None:
+    """Why nothing can be calculated here, in one line naming key and value; None if it can.
+
+    Looks at the environment and at what is installed; needs neither pymatgen nor GPAW.
+    """
+    return _no_program(settings) or (
+        _no_gpaw() if settings.engine == "gpaw" else _no_potcars(settings)
+    )
+
+
+def _no_gpaw() -> str | None:
+    if importlib.util.find_spec("gpaw") is None:
+        return "dft.engine = 'gpaw': the package 'gpaw' is not installed (docs/gpaw.md)"
+    if importlib.util.find_spec("gpaw_data") is None and not os.environ.get("GPAW_SETUP_PATH"):
+        return "dft.engine = 'gpaw': neither the package 'gpaw-data' nor GPAW_SETUP_PATH is there"
+    return None
+
+
+def _no_potcars(settings: DftConfig) -> str | None:
+    if settings.potcar == "spec":
+        return "dft.potcar = 'spec': a run needs full POTCARs"
+    place = potcar_directory()
+    if not place:
+        return f"{POTCARS} is not set: a run needs POTCARs"
+    return None if Path(place).is_dir() else f"{POTCARS} = '{place}': no such directory"
+
+
+def _no_program(settings: DftConfig) -> str | None:
+    """What is wrong with ``dft.command``: its first word and its last must be programs."""
+    command = settings.command
+    if settings.engine == "gpaw":
+        words = command[:1]  # Python comes after it
+    elif not command:
+        return "dft.command = []: it says how to start VASP ([srun, vasp_std])"
+    else:
+        words = [command[0], *[word for word in command[1:] if not word.startswith("-")][-1:]]
+    for word in words:
+        if shutil.which(word) is None:
+            return f"dft.command = {command}: no program '{word}' is found"
+    return None
+
+
+def potcar_directory() -> str:
+    """The user's collection of POTCARs, as pymatgen will find it; empty if there is none."""
+    for name in (POTCARS, POTCARS.removeprefix("PMG_")):
+        if name in os.environ:
+            return _expanded(os.environ[name])
+    given = os.environ.get("PMG_CONFIG_FILE") or "~/.config/.pmgrc.yaml"
+    for place in (given, "~/.pmgrc.yaml"):
+        try:
+            content = yaml.safe_load(Path(place).expanduser().read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            continue
+        return _expanded(str(content.get(POTCARS) or "")) if isinstance(content, dict) else ""
+    return ""
+
+
+def _expanded(path: str) -> str:
+    return os.path.expandvars(str(Path(path).expanduser())) if path else ""

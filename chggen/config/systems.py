@@ -65,6 +65,13 @@ class SystemConfig(Strict):
                     raise CompositionError(f"'{item}' is not a chemical formula")
         return value
 
+    @field_validator("second_reference", "dft_reference")
+    @classmethod
+    def _has_entries(cls, value: ReferenceConfig | None) -> ReferenceConfig | None:
+        if value is not None and value.source == "potential":
+            raise ValueError("source 'potential' is for 'reference' only")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         with as_value_error("compositions: "):

@@ -1,1 +1,1 @@
-"""Hand-off to density functional theory: input files, never a run."""
+"""Density functional theory: inputs, calculations that go on where they stopped, verdicts."""

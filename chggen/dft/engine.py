@@ -18,7 +18,9 @@ class Result:
     """What became of one structure; names and units as in ``schema.CALCULATION``.
 
     Args:
-        status: ``ok`` only if every step of the recipe ended and converged.
+        status: ``ok`` only if every step of the recipe ended and converged;
+            ``out_of_time`` and ``interrupted`` (killed, or no memory left) if another
+            attempt with more of both may help.
         reason: one line if it is not.
         crystal: final structure, if there is one.
         dft_energy_per_atom: of the last finished step, corrections of the contract's scheme
@@ -76,5 +78,6 @@ class Engine(Protocol):
         Args:
             directory: prepared before.
             seconds: stop cleanly before that many have passed, so that the next attempt
-                goes on from there (status ``out_of_time``).
+                goes on from there (status ``out_of_time``). With 0 nothing is started:
+                what is there is read.
         """

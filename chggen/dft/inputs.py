@@ -1,4 +1,4 @@
-"""VASP inputs of a candidate, at the r²SCAN level of the Materials Project.
+"""VASP inputs of a structure, at the levels of the Materials Project.
 
 ``MP24RelaxSet`` is what the Materials Project uses now (PBE_64 potentials, ENCUT 680,
 k-points by KSPACING, so no KPOINTS file), ``MPScanRelaxSet`` (PBE_54) what its older
@@ -13,46 +13,85 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from chggen.config import DftConfig
 from chggen.crystal import Crystal
+from chggen.dft import recipe
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 #: Every file that an input set writes.
-_INPUTS: Final = {"INCAR", "POSCAR", "KPOINTS", "POTCAR", "POTCAR.spec"}
+INPUTS: Final = frozenset({"INCAR", "POSCAR", "KPOINTS", "POTCAR", "POTCAR.spec"})
 
 
 def prepare(crystal: Crystal, directory: Path, settings: DftConfig) -> str:
-    """Write the VASP inputs of a structure into a directory, whole or not at all.
+    """Write the VASP inputs of every step into a directory, whole or not at all.
 
-    Sites are sorted by element (electronegativity), as POSCAR wants them. Asked for
-    again, the same inputs are left as they are; other inputs are replaced, but never in
-    a directory where something else stands as well: that may be a calculation.
+    Each step has a folder, and starts from the same structure until the step before it
+    has run. Sites are sorted by element (electronegativity), as POSCAR wants them. A
+    calculation that was begun in the directory is left as it is: it is of the same
+    structure and method, or it would have another directory.
 
     Args:
-        crystal: structure to relax.
+        crystal: structure to compute.
         directory: made here; its parent as well.
         settings: input set, and whether POTCARs are wanted.
 
     Returns:
-        'full' if a POTCAR was written, 'spec' if POTCAR.spec was.
+        'full' if POTCARs are there, 'spec' if POTCAR.spec is.
 
     Raises:
-        OSError: not writable, a POTCAR is missing in the user's collection, or the
-            directory holds files that are not ours.
+        OSError: not writable, or a POTCAR is missing in the user's collection.
         ValueError: the input set does not take the structure (an element without a
             potential).
     """
+    if begun(directory):
+        return potcar_of(directory, settings)
     spec = settings.potcar == "spec" or not _has_potcars()
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    structure = crystal.to_structure()
     try:
-        _write(crystal, temporary, settings.input_set, spec=spec)
+        for step in recipe.steps(settings):
+            write(recipe.input_set(step, structure, settings), temporary / step, spec=spec)
         temporary.chmod(0o755)  # mkdtemp makes 0700; results are meant to be shared
         _place(temporary, directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return "spec" if spec else "full"
+
+
+def begun(directory: Path) -> bool:
+    """True if anything but inputs stands in a directory: a calculation was begun there."""
+    return any(p.is_file() and p.name not in INPUTS for p in directory.rglob("*"))
+
+
+def potcar_of(directory: Path, settings: DftConfig) -> str:
+    """'full' if every step has its POTCAR, 'spec' otherwise."""
+    full = all((directory / step / "POTCAR").is_file() for step in recipe.steps(settings))
+    return "full" if full else "spec"
+
+
+def write(made: Any, folder: Path, *, spec: bool) -> None:  # noqa: ANN401
+    """Write the inputs of one step, a VaspInputSet of pymatgen's."""
+    with warnings.catch_warnings():
+        # about POTCAR hashes, missing band gaps, default moments: once per structure,
+        # nothing that the user can act on
+        warnings.simplefilter("ignore")
+        made.write_input(str(folder), potcar_spec=spec)
+
+
+def structure_in(path: Path) -> "Structure":
+    """Structure of a POSCAR or CONTCAR; raises ``OSError`` or ``ValueError``."""
+    from pymatgen.io.vasp.inputs import Poscar
+
+    try:
+        # the POTCAR beside it says nothing that the file does not
+        return Poscar.from_str(path.read_text(encoding="utf-8")).structure
+    except (IndexError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path.name} is not complete") from error
 
 
 def _has_potcars() -> bool:
@@ -62,27 +101,13 @@ def _has_potcars() -> bool:
     return bool(SETTINGS.get("PMG_VASP_PSP_DIR"))
 
 
-def _write(crystal: Crystal, directory: Path, input_set: str, *, spec: bool) -> None:
-    from pymatgen.io.vasp import sets
-
-    maker = {"MP24RelaxSet": sets.MP24RelaxSet, "MPScanRelaxSet": sets.MPScanRelaxSet}[input_set]
-    with warnings.catch_warnings():
-        # about POTCAR hashes, missing band gaps, default moments: once per structure,
-        # nothing that the user can act on
-        warnings.simplefilter("ignore")
-        maker(crystal.to_structure()).write_input(str(directory), potcar_spec=spec)
-
-
 def _place(temporary: Path, directory: Path) -> None:
-    """Move finished inputs to where they belong; see :func:`prepare`."""
+    """Move finished inputs to where they belong, unless the same are there."""
     if directory.exists():
-        new = {path.name for path in temporary.iterdir()}
-        old = {path.name for path in directory.iterdir()}
+        new = {p.relative_to(temporary).as_posix() for p in temporary.rglob("*") if p.is_file()}
+        old = {p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()}
         _, differ, failed = filecmp.cmpfiles(temporary, directory, new, shallow=False)
-        if not differ and not failed:
+        if new == old and not differ and not failed:
             return
-        foreign = sorted(old - _INPUTS)
-        if foreign:
-            raise FileExistsError(f"{directory} holds {foreign[0]}: not overwritten")
         shutil.rmtree(directory)
     temporary.rename(directory)

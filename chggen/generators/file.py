@@ -9,7 +9,6 @@ listed in the header of every table, and named where a composition has no struct
 
 import io
 import logging
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ import numpy as np
 
 from chggen import composition as comp
 from chggen.crystal import Crystal
-from chggen.errors import ChggenError, CompositionError, ConfigError
+from chggen.errors import ChggenError, ConfigError
 from chggen.generators.source import Brought, Order
 from chggen.placement import Placed, Progress
 from chggen.structurefiles import (
@@ -29,6 +28,8 @@ from chggen.structurefiles import (
     cif_files,
     csv_text,
     kind_of,
+    stated,
+    stated_in_cif,
     structures_digest,
 )
 
@@ -47,7 +48,6 @@ _DAMAGE: Final = (
 )
 #: Å³ per atom under which a cell is taken for an error (the densest solids have 3).
 _LEAST_VOLUME: Final = 1.0
-_FORMULA: Final = re.compile(r"^\s*_chemical_formula_sum\s+['\"]?([^'\"\n]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class FileSource:
         mine = []
         for entry in entries(self.path):
             # a composition that is stated spares reading what belongs to others
-            known = None if entry.composition else _load(entry)
+            known = None if entry.composition else load(entry)
             if known is not None and known.crystal is None:
                 self.unreadable.append(f"{entry.origin}: {known.reason}")
                 LOGGER.warning("%s: %s", entry.origin, known.reason)
@@ -106,7 +106,7 @@ class FileSource:
         dealt = mine[order.seed % order.seeds :: order.seeds][: len(order.random_seeds)]
         out = []
         for done, (entry, known) in enumerate(dealt, 1):
-            placed = known or _load(entry)
+            placed = known or load(entry)
             if placed.crystal is None:
                 placed = Placed(None, f"{entry.origin}: {placed.reason}", 0)
             out.append(Brought(placed, entry.origin))
@@ -151,7 +151,7 @@ def _composition(placed: Placed | None) -> str | None:
     return comp.formula_of(placed.crystal.atomic_numbers)
 
 
-def _load(entry: Entry) -> Placed:
+def load(entry: Entry) -> Placed:
     """Read a structure; anything wrong with it is a reason in one line."""
     try:
         crystal = entry.load()
@@ -189,17 +189,7 @@ def _cif_file(file: Path, origin: str) -> Entry:
 
 
 def _cif(text: str, origin: str) -> Entry:
-    match = _FORMULA.search(text)
-    stated = _stated(match[1].replace(" ", "") if match else "")
-    return Entry(origin, stated, partial(_parse, text))
-
-
-def _stated(formula: str) -> str | None:
-    """Canonical form of a formula that a file states; None if it is not one."""
-    try:
-        return comp.canonical_formula(formula)
-    except CompositionError:
-        return None
+    return Entry(origin, stated_in_cif(text), partial(_parse, text))
 
 
 def _parse(text: str) -> Crystal:
@@ -248,8 +238,8 @@ def _parquet(path: Path) -> Iterator[Entry]:
     for batch in pq.ParquetFile(path).iter_batches(columns=wanted):
         for content in batch.to_pylist():
             if own:
-                stated = _stated(str(content.get("composition") or ""))
-                yield Entry(f"row {row}", stated, partial(_row, content))
+                formula = stated(str(content.get("composition") or ""))
+                yield Entry(f"row {row}", formula, partial(_row, content))
             else:
                 yield _cif(str(content["cif"] or ""), f"row {row}")
             row += 1

@@ -1,9 +1,10 @@
 """References: the competing phases that energies are judged against.
 
-Three sources (:class:`~chggen.energyspecs.ReferenceConfig`): tables in the package, a file
-of the user's, or the Materials Project with the user's key. Each ends as one
-:class:`Reference`: formation energies per phase, the energies of the elements they
-belong to, and the :class:`~chggen.contracts.Contract` of both.
+Four sources (:class:`~chggen.energyspecs.ReferenceConfig`): tables in the package, a file
+of the user's, the Materials Project with the user's key, or phases relaxed by the
+campaign's own potential (:mod:`chggen.competing`). Each ends as one :class:`Reference`:
+formation energies per phase, the energies of the elements they belong to, and the
+:class:`~chggen.contracts.Contract` of both.
 
 Nothing here imports pymatgen when it is loaded: :func:`coverage_problem` is asked
 while the Snakefile is parsed.
@@ -15,18 +16,20 @@ import hashlib
 import importlib.resources
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from chggen import composition as comp
+from chggen import structurefiles
 from chggen.contracts import GGA, MP2020, NONE, Contract
 from chggen.energyspecs import ReferenceConfig
-from chggen.errors import ReferenceCoverageError
+from chggen.errors import ConfigError, ReferenceCoverageError
 from chggen.references.files import (
     Client,
+    Entries,
     Phase,
     Record,
     download,
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
 #: Environment variable that holds the user's Materials Project key.
 KEY_VARIABLE: Final = "MP_API_KEY"
 _BUILTIN: Final = Contract(GGA, MP2020)
+_UNRELAXED: Final = (
+    "source 'potential': its phases are to be relaxed first (chggen reference relax)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +65,7 @@ class Reference:
         phases: compounds, and allotropes above the elements' ground states.
         partial: what is known to be missing, a warning to show; None if nothing is.
         structures: known phases by label, where the source has structures.
+        potential: hash of the potential that relaxed them; None for other sources.
     """
 
     name: str
@@ -68,12 +75,14 @@ class Reference:
     phases: tuple[Phase, ...]
     partial: str | None = None
     structures: Mapping[str, "Structure"] = field(default_factory=dict)
+    potential: str | None = None
 
     @functools.cached_property
     def hash(self) -> str:
-        """Sha256 of contract and energies, first 16 hex digits."""
+        """Sha256 of contract, potential and energies, first 16 hex digits."""
         lines = [f"{symbol} {energy:.9f}" for symbol, energy in self.elements.items()]
         lines += [f"{p.composition} {p.formation_energy_per_atom:.9f}" for p in self.phases]
+        lines += [f"potential {self.potential}"] if self.potential else []
         text = "\n".join([str(self.contract), *sorted(lines)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -84,12 +93,21 @@ def contract_of(config: ReferenceConfig) -> Contract:
     return Contract(config.functional, config.corrections or default)
 
 
-def coverage_problem(config: ReferenceConfig, elements: Iterable[str]) -> str | None:
+def coverage_problem(
+    config: ReferenceConfig, elements: Iterable[str], phases: Path | None = None
+) -> str | None:
     """Why a reference does not cover a chemical system, in one line; None if it does.
 
     Reads files but never goes to the network, and needs neither pymatgen nor torch.
+
+    Args:
+        config: which source.
+        elements: the system's elements.
+        phases: structures for source ``potential``; None for the Materials Project's.
     """
     system = set(elements)
+    if config.source == "potential" and phases is not None:
+        return _structures_problem(phases, system)
     if config.source == "builtin":
         return _builtin_problem(contract_of(config), system)
     if config.path is not None:
@@ -121,28 +139,70 @@ def load_reference(
     """
     system = set(elements)
     contract = contract_of(config)
-    problem = coverage_problem(config, system)
+    problem = _UNRELAXED if config.source == "potential" else coverage_problem(config, system)
     if problem:
         raise ReferenceCoverageError(problem)
     if config.source == "builtin":
         return _builtin(system)
-    path = config.path or cache_path(config, system)
-    if config.source == "materials-project" and not path.is_file():
-        download(path, sorted(system), contract, os.environ[KEY_VARIABLE], client)
+    if config.source == "materials-project":
+        return _of_entries(project_entries(config, system, client), contract, "Materials Project")
+    path = config.path
+    if path is None:
+        raise ReferenceCoverageError(_UNRELAXED)
     date = datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
     if is_table(path):
         phases = phases_of_records(read_table(path, system))
-        return Reference(f"file {path.name}", date, contract, _elements(system), phases)
+        return Reference(
+            f"file {path.name}",
+            date,
+            contract,
+            _elements(system),
+            phases,
+            partial=without_compounds(system, phases),
+        )
     entries = read_entries(path, system, contract)
+    found = _of_entries(entries, contract, f"file {path.name}", date)
+    return replace(found, partial=without_compounds(system, found.phases))
+
+
+def _of_entries(entries: Entries, contract: Contract, name: str, date: str = "") -> Reference:
+    """Reference of entries; what they say of themselves goes before name and date."""
     version = entries.origin.get("database_version")
     return Reference(
-        name=f"{entries.origin['source']}, database {version}" if version else f"file {path.name}",
+        name=f"{entries.origin['source']}, database {version}" if version else name,
         date=entries.origin.get("date", date),
         contract=contract,
         elements=entries.elements,
         phases=entries.phases,
         structures=entries.structures,
     )
+
+
+def project_entries(
+    config: ReferenceConfig, elements: Iterable[str], client: Client = materials_project
+) -> Entries:
+    """The Materials Project's entries of a system, fetched once and cached.
+
+    Raises:
+        ReferenceCoverageError, ContractError: see :func:`load_reference`.
+    """
+    system = set(elements)
+    contract, path = contract_of(config), cache_path(config, system)
+    if not path.is_file():
+        download(path, sorted(system), contract, os.environ[KEY_VARIABLE], client)
+    return read_entries(path, system, contract)
+
+
+def without_compounds(system: set[str], phases: Iterable[Phase]) -> str | None:
+    """Warning about pairs of elements that no phase is made of; None if there are none.
+
+    Such a pair may truly have no compound, so this is no error.
+    """
+    present = [set(comp.parse_formula(phase.composition)) for phase in phases]
+    pairs = [" with ".join(p) for p in combinations(sorted(system), 2) if set(p) not in present]
+    if not pairs:
+        return None
+    return f"it has no compound of {', '.join(pairs)} alone: if there is one, E_d is too low"
 
 
 def cache_path(config: ReferenceConfig, elements: Iterable[str]) -> Path:
@@ -221,6 +281,15 @@ def _partial(tables: list[dict[str, str]], system: set[str], present: set[str]) 
         f"the builtin tables lack known phases ({', '.join(lacking)}): E_d can be too low"
         " where they compete"
     )
+
+
+def _structures_problem(path: Path, system: set[str]) -> str | None:
+    try:
+        structurefiles.check(path)
+        bare = structurefiles.missing_element(path, system)
+    except (ConfigError, OSError, UnicodeDecodeError, csv.Error) as error:
+        return f"phases '{path}': {str(error).partition(chr(10))[0]}"
+    return f"phases '{path}' hold no structure of elemental {bare}" if bare else None
 
 
 def _file_problem(path: Path, contract: Contract, system: set[str]) -> str | None:

@@ -115,7 +115,7 @@ def settings(system: str, config: Config, headers: Headers) -> list[Group]:
         ("Generation", _generation(config, headers)),
         ("Relaxation", _relaxation(config, headers)),
         ("Frameworks", _frameworks(config)),
-        ("Screen", _screen(system, config, headers)),
+        ("Screen", _screen(config, headers)),
     ]
 
 
@@ -194,7 +194,7 @@ def _frameworks(config: Config) -> Lines:
     ]
 
 
-def _screen(system: str, config: Config, headers: Headers) -> Lines:
+def _screen(config: Config, headers: Headers) -> Lines:
     screen = config.screen
     return [
         ("symmetry tolerance", f"{screen.symprec:g} Å, {screen.angle_tolerance:g}°"),
@@ -202,10 +202,12 @@ def _screen(system: str, config: Config, headers: Headers) -> Lines:
         ("E_d threshold", f"{screen.threshold:g} eV/atom"),
         ("only symmetric ones go on", "yes" if screen.require_symmetric else "no"),
         ("at most per composition", str(screen.max_selected)),
+        ("at most per space group", str(screen.max_per_space_group or "no limit")),
+        ("best of each composition goes on", "yes" if screen.best_per_composition else "no"),
         ("competing phases", _seen(headers, "screened", "reference")),
         ("their date", _seen(headers, "screened", "reference_date")),
         ("their digest (sha256)", _seen(headers, "screened", "reference_hash")),
-        ("their functional", config.systems[system].reference.functional),
+        ("their functional", _seen(headers, "screened", "reference_functional")),
     ]
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from chggen.analysis.rates import ALL, tolerances
 from chggen.analysis.rows import ROUTES, Outcomes
 from chggen.config import Config
 from chggen.report import candidates as best_structures
-from chggen.report import cell, charts, facts, hull, sections, story, text
+from chggen.report import calculations, cell, charts, facts, hull, screening, sections, story, text
 from chggen.report.phases import Loaded, load_phases, section_of
 from chggen.schema import SCHEMAS
 from chggen.tables import Row
@@ -42,6 +43,10 @@ _LISTED: Final = (
     "converged",
     "known_phase",
     "selected",
+    "gate",
+    "gate_reason",
+    "campaign_decomposition_energy",
+    "on_campaign_hull",
     "host_space_group_number",
     "second_potential",
     "second_energy_per_atom",
@@ -51,12 +56,27 @@ _LISTED: Final = (
 _TERNARY: Final = 3
 
 
+@dataclass(frozen=True)
+class Files:
+    """Tables of a system that the page looks into.
+
+    Args:
+        screened: table with the structures.
+        referenced: relaxed competing phases, where the reference is made of them.
+        collected: what DFT says, where it was run.
+    """
+
+    screened: str | Path
+    referenced: str | Path | None = None
+    collected: str | Path | None = None
+
+
 def render(
     system: str,
     config: Config,
     outcomes: Outcomes,
     rows: Sequence[Row],
-    screened: str | Path,
+    files: Files,
     headers: facts.Headers,
 ) -> str:
     """The page as one HTML document.
@@ -66,10 +86,11 @@ def render(
         config: of the campaign.
         outcomes: what became of everything tried.
         rows: of table ``report``.
-        screened: table with the structures.
+        files: tables that are read again.
         headers: of all tables, for settings and versions.
     """
     rates = sections.Rates(list(rows))
+    chosen = config.systems[system]
     best = best_structures.ranked(outcomes.attempts, config.screen)
     values = {
         "system": system,
@@ -90,8 +111,17 @@ def render(
         "screen": config.screen,
         "most_compositions": charts.MOST_COMPOSITIONS,
         "counts_csv": _csv(_short(rows), SCHEMAS["report"].names),
-        **_structures(best, config, screened),
-        **_about_reference(system, config, outcomes, rates, headers),
+        "gates": screening.gates(outcomes, rates),
+        "gates_by_composition": screening.gates_by_composition(outcomes),
+        "dft": calculations.section(files.collected),
+        **_structures(best, config, files.screened),
+        **_about_reference(
+            config,
+            outcomes,
+            rates,
+            headers,
+            load_phases(chosen.reference, chosen.elements, files.referenced),
+        ),
         **_facts(system, config, headers),
     }
     return _environment().get_template("page.html").render(values)
@@ -111,11 +141,13 @@ def _structures(best: pd.DataFrame, config: Config, screened: str | Path) -> dic
 
 
 def _about_reference(
-    system: str, config: Config, outcomes: Outcomes, rates: sections.Rates, headers: facts.Headers
+    config: Config,
+    outcomes: Outcomes,
+    rates: sections.Rates,
+    headers: facts.Headers,
+    loaded: Loaded,
 ) -> dict[str, Any]:
     """Hull plots, and the notices, most of which are about the reference."""
-    chosen = config.systems[system]
-    loaded = load_phases(chosen.reference, chosen.elements)
     doubts = facts.mixed(headers)
     used, partial = facts.reference_of_screen(headers)
     if loaded.hash and used and loaded.hash != used:
@@ -124,6 +156,7 @@ def _about_reference(
         "notices": story.notices(config, outcomes, rates, loaded, partial, doubts),
         "known_checked": loaded.has_structures,
         "hull": _hull(config, outcomes, loaded),
+        "after": screening.after_campaign(outcomes),
     }
 
 

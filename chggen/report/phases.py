@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -86,13 +87,15 @@ class Loaded:
     hash: str | None = None
 
 
-def load_phases(config: ReferenceConfig, elements: set[str]) -> Loaded:
+def load_phases(
+    config: ReferenceConfig, elements: set[str], referenced: str | Path | None = None
+) -> Loaded:
     """Competing phases for the drawing: a report does not fail for want of a picture."""
-    from chggen.references import load_reference
+    from chggen.competing import load_competing
     from chggen.stability import phase_diagram
 
     try:
-        reference = load_reference(config, elements)
+        reference = load_competing(config, elements, referenced)
         phases = phases_of(phase_diagram(reference), elements)
     except (ChggenError, OSError, ValueError) as error:
         return Loaded(None, str(error).partition("\n")[0] or type(error).__name__)

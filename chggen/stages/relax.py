@@ -20,6 +20,24 @@ from chggen.stages.lineage import descend
 
 #: Which table each source becomes.
 OUTPUTS = {"generated": "relaxed", "inpainted": "rerelaxed"}
+#: What a row takes from its relaxation.
+_RESULT = (
+    "status",
+    "reason",
+    "energy_per_atom",
+    "energy_per_atom_initial",
+    "delta_energy_per_atom",
+    "rmsd",
+    "fmax",
+    "smax",
+    "steps",
+    "converged",
+    "stop_reason",
+    "wall_time",
+    "volume_per_atom",
+    "min_distance",
+    "repaired",
+)
 
 
 def relax(
@@ -74,32 +92,16 @@ def _row(
 ) -> tables.Row:
     row = descend(parent)
     if result is not None:
-        row |= {
-            "status": result.status,
-            "reason": result.reason,
-            "formula_units": parent["formula_units"],
-            "n_atoms": 0,
-            **{
-                key: getattr(result, key)
-                for key in (
-                    "energy_per_atom",
-                    "energy_per_atom_initial",
-                    "delta_energy_per_atom",
-                    "rmsd",
-                    "fmax",
-                    "smax",
-                    "steps",
-                    "converged",
-                    "stop_reason",
-                    "wall_time",
-                    "volume_per_atom",
-                    "min_distance",
-                    "repaired",
-                )
-            },
-        }
-        if result.crystal is not None:
-            row |= result.crystal.columns()
-        if result.energy_per_atom is not None:
-            row |= contract
+        row |= {"formula_units": parent["formula_units"], "n_atoms": 0}
+        row |= outcome(result, contract)
     return row | {"id": row_id("relaxed", parent["id"], contract["potential_hash"])}
+
+
+def outcome(result: Relaxation, contract: Mapping[str, str]) -> tables.Row:
+    """Columns that say what became of a structure; the energy never without its contract."""
+    row: tables.Row = {key: getattr(result, key) for key in _RESULT}
+    if result.crystal is not None:
+        row |= result.crystal.columns()
+    if result.energy_per_atom is not None:
+        row |= contract
+    return row

@@ -10,7 +10,7 @@ from chggen.analysis.rows import read_outcomes
 from chggen.config import Config
 from chggen.errors import ConfigError
 from chggen.report.facts import read_headers
-from chggen.report.page import render
+from chggen.report.page import Files, render
 
 _STEPS = 3
 
@@ -23,6 +23,9 @@ def report(
     output_page: str | Path,
     config: Config,
     progress: bars.Progress = bars.silent,
+    *,
+    referenced: str | Path | None = None,
+    collected: str | Path | None = None,
 ) -> None:
     """Write table ``report`` and the page of a system.
 
@@ -35,6 +38,8 @@ def report(
         output_page: HTML file to write, self-contained.
         config: of the campaign.
         progress: called with (steps done, steps in all).
+        referenced: table of that name, where the reference is the potential itself.
+        collected: table of that name, where DFT was run.
 
     Raises:
         ConfigError: the config has no such system.
@@ -45,13 +50,15 @@ def report(
     outcomes = read_outcomes(paths, screened)
     rows = rate_rows(system, outcomes, config)
     progress(1, _STEPS)
-    page = render(system, config, outcomes, rows, screened, read_headers(paths, screened))
+    files = Files(screened, referenced, collected)
+    page = render(system, config, outcomes, rows, files, read_headers(paths, screened))
     progress(2, _STEPS)
     every = [path for found in paths.values() for path in found]
+    every += [path for path in (screened, referenced, collected) if path]
     header = provenance.header(
         "report",
         config.model_dump(mode="json"),
-        {Path(path).as_posix(): provenance.file_digest(path) for path in [*every, screened]},
+        {Path(path).as_posix(): provenance.file_digest(path) for path in every},
     )
     tables.write(output_table, "report", rows, header)
     _write(Path(output_page), page)

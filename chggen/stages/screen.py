@@ -8,16 +8,18 @@ from typing import Any
 from chggen import composition as comp
 from chggen import progress as bars
 from chggen import provenance, tables
+from chggen.competing import load_competing
 from chggen.config import ScreenConfig
 from chggen.contracts import Contract
 from chggen.crystal import Crystal, row_id
 from chggen.energyspecs import ReferenceConfig
-from chggen.errors import Status
+from chggen.errors import ContractError
 from chggen.matching import duplicates, match_known
-from chggen.references import Reference, load_reference
-from chggen.stability import decomposition
+from chggen.references import Reference
+from chggen.stability import decomposition, hull_energy, with_candidates
 from chggen.stages.lineage import LINEAGE, usable
 from chggen.stages.second import SecondLevel, judge_again
+from chggen.stages.selection import cut, select, sound
 from chggen.symmetry import space_group, space_groups
 
 _KEPT = (
@@ -40,6 +42,8 @@ _KEPT = (
     "functional",
     "corrections",
 )
+#: A structure closer to the hull than this (eV/atom) is on it.
+_ON_HULL = 1e-8
 
 
 def screen(
@@ -51,6 +55,7 @@ def screen(
     progress: bars.Progress = bars.silent,
     *,
     second: SecondLevel | None = None,
+    referenced: str | Path | None = None,
 ) -> None:
     """Judge every row of a system's relaxed and rerelaxed tables.
 
@@ -62,6 +67,11 @@ def screen(
         inpainted: tables ``inpainted``, which know the frameworks' space groups.
         progress: called with (structures done, structures in all).
         second: what ``settings.second_potential`` needs; its defaults if not given.
+        referenced: table of that name, where the reference is the potential itself.
+
+    Raises:
+        ReferenceCoverageError: the reference does not cover the system.
+        ContractError: energies may not be compared with the reference's.
     """
     parents = [row for path in sources for row in tables.read(path, tables.table_name(path))]
     hosts = {
@@ -70,7 +80,7 @@ def screen(
         for row in tables.read(path, "inpainted")
     }
     elements = {e for row in parents for e in comp.parse_formula(row["composition"])}
-    competing = load_reference(reference, elements)
+    competing = load_competing(reference, elements, referenced)
     rows = []
     for number, parent in enumerate(parents, 1):
         row = {key: parent[key] for key in _KEPT}
@@ -83,18 +93,24 @@ def screen(
             "reference_hash": competing.hash,
         }
         if usable(parent):
+            _require_potential(parent, competing)
             row |= _verdicts(Crystal.from_row(parent), parent, competing, settings)
         rows.append(row)
         progress(number, len(parents))
+    _campaign_hull(rows, competing, settings)
     _compare(rows, competing, settings)
+    select(rows, settings)
     facts = judge_again(rows, settings, second or SecondLevel(), competing)
+    cut(rows, settings)
+    read = [*sources, *inpainted, *([referenced] if referenced else [])]
     header = provenance.header(
         "screen",
         settings.model_dump(mode="json"),
-        {Path(path).as_posix(): provenance.file_digest(path) for path in [*sources, *inpainted]},
+        {Path(path).as_posix(): provenance.file_digest(path) for path in read},
         reference=competing.name,
         reference_date=competing.date,
         reference_hash=competing.hash,
+        reference_functional=competing.contract.functional,
         reference_partial=competing.partial,
         **facts,
     )
@@ -118,13 +134,38 @@ def _verdicts(
         "formation_energy_per_atom": stability.formation_energy_per_atom,
         "decomposition_energy": stability.decomposition_energy,
         "decomposition_products": stability.products,
+        "decomposition_phases": list(stability.phases),
+        "decomposition_amounts": list(stability.amounts),
         "below_threshold": stability.decomposition_energy < settings.threshold,
-        "selected": False,
     }
 
 
+def _require_potential(row: Mapping[str, Any], reference: Reference) -> None:
+    """Raise :class:`ContractError` if the reference is of another potential than the row."""
+    if reference.potential not in {None, row["potential_hash"]}:
+        raise ContractError(
+            f"row {row['id']}: energies of {row['potential']} ({row['potential_hash']}) cannot be"
+            f" compared with '{reference.name}' ({reference.potential}): relax the phases again"
+        )
+
+
+def _campaign_hull(rows: list[tables.Row], reference: Reference, settings: ScreenConfig) -> None:
+    """Distances to the hull that the campaign's own structures are part of, in place."""
+    judged = [row for row in rows if row.get("decomposition_energy") is not None]
+    lowest: dict[str, float] = {}
+    for row in judged:
+        if sound(row, settings):
+            energy = row["formation_energy_per_atom"]
+            lowest[row["composition"]] = min(energy, lowest.get(row["composition"], energy))
+    whole = with_candidates(reference, lowest)
+    for row in judged:
+        above = row["formation_energy_per_atom"] - hull_energy(whole, row["composition"])
+        row["campaign_decomposition_energy"] = above
+        row["on_campaign_hull"] = sound(row, settings) and above < _ON_HULL
+
+
 def _compare(rows: list[tables.Row], reference: Reference, settings: ScreenConfig) -> None:
-    """Duplicates, known phases, ranks and selection, per composition, in place."""
+    """Duplicates, known phases and ranks, per composition, in place."""
     groups: dict[str, list[tables.Row]] = defaultdict(list)
     for row in rows:
         if row.get("decomposition_energy") is not None:
@@ -133,9 +174,10 @@ def _compare(rows: list[tables.Row], reference: Reference, settings: ScreenConfi
         # ties by id, so that the order does not depend on that of the files
         members.sort(key=lambda r: (r["energy_per_atom"], r["id"]))
         crystals = [Crystal.from_row(row) for row in members]
-        twins = duplicates(crystals, [row["energy_per_atom"] for row in members])
+        energies = [row["energy_per_atom"] for row in members]
+        twins = duplicates(crystals, energies, [sound(row, settings) for row in members])
         known = match_known(crystals, reference.structures)
-        rank = chosen = 0
+        rank = 0
         for row, twin, label in zip(members, twins, known, strict=True):
             row["known_phase"] = label
             if twin is not None:
@@ -143,14 +185,3 @@ def _compare(rows: list[tables.Row], reference: Reference, settings: ScreenConfi
                 continue
             rank += 1
             row["rank"] = rank
-            wanted = (
-                row["below_threshold"]
-                and row["converged"]
-                and row["status"] == Status.OK
-                and row["min_distance"] >= settings.min_distance
-                and label is None
-                and (row["symmetric"] or not settings.require_symmetric)
-            )
-            if wanted and chosen < settings.max_selected:
-                row["selected"] = True
-                chosen += 1

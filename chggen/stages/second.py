@@ -118,7 +118,9 @@ def _reference(
     if level.reference is not None:
         elements = {e for row in rows for e in comp.parse_formula(row["composition"])}
         return load_reference(level.reference, elements) if elements else None
-    return first if first.contract == model.contract else None
+    # one that another potential relaxed is of no use here, though the contract be the same
+    fits = first.contract == model.contract and first.potential in {None, model.hash}
+    return first if fits else None
 
 
 def _decompose(row: tables.Row, model: NamedPotential, reference: Reference) -> None:

@@ -1,62 +1,141 @@
-"""``submit``: selected structures to DFT input directories."""
+"""``submit``: selected structures and competing phases to DFT input directories."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from chggen import composition as comp
 from chggen import progress as bars
 from chggen import provenance, tables
+from chggen.competing import given_phases
 from chggen.config import DftConfig
-from chggen.crystal import Crystal, row_id
-from chggen.dft.inputs import prepare
+from chggen.crystal import Crystal, has_structure, row_id
+from chggen.dft.engine import Engine
+from chggen.dft.engines import load_engine
+from chggen.energyspecs import ReferenceConfig
 from chggen.errors import Status
 from chggen.stages.lineage import LINEAGE, STRUCTURE
+
+#: Folder of the calculations, beside the table.
+FOLDER = "dft"
 
 
 def submit(
     source: str | Path,
     output: str | Path,
-    directory: str | Path,
     settings: DftConfig,
     progress: bars.Progress = bars.silent,
+    *,
+    referenced: Sequence[str | Path] = (),
+    phases: str | Path | None = None,
 ) -> None:
     """Write the inputs of every selected structure, and table ``submitted``.
 
-    Nothing is run here. A structure whose inputs cannot be written keeps its row.
+    Nothing is run here, and nothing is deleted: a structure's directory ``dft/{id}`` is
+    named by its content and by the method, so that one which is submitted again finds its
+    calculation. A structure whose inputs cannot be written keeps its row.
 
     Args:
         source: table ``screened``.
-        output: table to write.
-        directory: gets one directory per structure, named by its id.
+        output: table to write; the directories are made beside it.
         settings: section ``dft`` of the config.
         progress: called with (structures done, structures in all).
+        referenced: table ``referenced``: competing phases as the potential relaxed them.
+        phases: structures of the competing phases, where no table has them.
+
+    Raises:
+        ConfigError, ReferenceCoverageError: ``phases`` cannot be read, or lacks an element.
     """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    selected = [row for row in tables.read(source, "screened") if row["selected"]]
-    rows = []
-    for number, parent in enumerate(selected, 1):
-        row = {key: parent[key] for key in LINEAGE} | {
-            "id": row_id("submitted", parent["id"], settings.input_set),
-            "parent_id": parent["id"],
-            "status": Status.OK,
-            "reason": "",
-            **{key: parent[key] for key in STRUCTURE},
-            "role": "candidate",
-            "decomposition_energy": parent["decomposition_energy"],
-            "engine": settings.engine,
-            "input_set": settings.input_set,
-        }
-        place = directory / parent["id"]
-        try:
-            row["potcar"] = prepare(Crystal.from_row(parent), place, settings)
-            row["directory"] = f"{directory.name}/{parent['id']}"
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            row |= {"status": Status.FAILED, "reason": f"inputs: {reason}"}
-        rows.append(row)
-        progress(number, len(selected))
+    output = Path(output)
+    engine = load_engine(settings)
+    rows = [_candidate(row) for row in tables.read(source, "screened") if row["selected"]]
+    if settings.calculates_phases:
+        rows += _competing(source, referenced, phases)
+    for number, row in enumerate(rows, 1):
+        row.update(engine=engine.name, id=_identity(row, settings))
+        if row["status"] == Status.OK:
+            row.update(_prepared(row, engine, output.parent))
+        progress(number, len(rows))
+    inputs = [Path(path) for path in (source, *referenced)]
     header = provenance.header(
         "submit",
         settings.model_dump(mode="json"),
-        {Path(source).name: provenance.file_digest(source)},
+        {path.name: provenance.file_digest(path) for path in inputs},
+        method=settings.method,
     )
     tables.write(output, "submitted", rows, header)
+
+
+def _candidate(parent: tables.Row) -> tables.Row:
+    return {key: parent[key] for key in (*LINEAGE, *STRUCTURE, "decomposition_energy")} | {
+        "parent_id": parent["id"],
+        "role": "candidate",
+        "status": Status.OK,
+        "reason": "",
+    }
+
+
+def _competing(
+    source: str | Path, referenced: Sequence[str | Path], phases: str | Path | None
+) -> Iterator[tables.Row]:
+    """Rows of the competing phases, without id."""
+    for path in referenced:
+        for row in tables.read(path, "referenced"):
+            if row["status"] == Status.OK and has_structure(row):
+                yield {key: row[key] for key in (*LINEAGE, *STRUCTURE, "label")} | {
+                    "parent_id": row["id"],
+                    "role": "competing",
+                    "status": Status.OK,
+                    "reason": "",
+                }
+    if phases is not None and not referenced:
+        yield from _of_files(Path(phases), tables.read(source, "screened"))
+
+
+def _of_files(path: Path, screened: Sequence[tables.Row]) -> Iterator[tables.Row]:
+    """Structures of a file that lie in the chemical system that was screened."""
+    elements = {symbol for row in screened for symbol in comp.parse_formula(row["composition"])}
+    system = next((row["system"] for row in screened), "")
+    for index, phase in enumerate(given_phases(ReferenceConfig(), elements, path).phases):
+        row = {
+            "system": system,
+            "composition": phase.composition,
+            "route": "reference",
+            "seed": 0,
+            "index": index,
+            "draw": 0,
+            "random_seed": 0,
+            "role": "competing",
+            "label": phase.label,
+            "status": Status.OK if phase.crystal else Status.FAILED,
+            "reason": phase.reason,
+            "n_atoms": 0,
+        }
+        if phase.crystal is not None:
+            row |= phase.crystal.columns() | {"formula_units": _formula_units(phase.crystal)}
+        yield row
+
+
+def _formula_units(crystal: Crystal) -> int:
+    formula = comp.parse_formula(comp.formula_of(crystal.atomic_numbers))
+    return len(crystal) // sum(formula.values())
+
+
+def _identity(row: tables.Row, settings: DftConfig) -> str:
+    """Id by content and method; the lineage keeps equal structures apart."""
+    origin = row.get("parent_id") or row.get("label")
+    if not has_structure(row):
+        return row_id("submitted", row["role"], origin)
+    crystal = Crystal.from_row(row)
+    arrays = (crystal.cell, crystal.atomic_numbers, crystal.frac_coords)
+    return row_id("submitted", row["role"], origin, *arrays, provenance.digest(settings.method))
+
+
+def _prepared(row: tables.Row, engine: Engine, folder: Path) -> tables.Row:
+    """Write the inputs of a row; gives what changes in it."""
+    place = f"{FOLDER}/{row['id']}"
+    try:
+        written = engine.prepare(Crystal.from_row(row), folder / place)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return {"status": Status.FAILED, "reason": f"inputs: {reason}"}
+    return {"directory": place, **written}

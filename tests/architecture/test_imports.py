@@ -20,8 +20,9 @@ LAYERS = (
     {"composition", "contracts"},
     {"specs"},
     {"energyspecs"},
-    {"schema", "config", "progress"},
+    {"schema", "gates", "config", "progress"},
     {"configfile", "checkpoints", "references", "provenance", "job", "structurefiles", "driver"},
+    {"verification"},
     {"campaign"},
     {"tables", "crystal", "neighbours"},
     {"placement"},
@@ -35,6 +36,7 @@ LAYERS = (
         "coordination",
         "framework",
         "stability",
+        "competing",
         "matching",
         "dft",
         "analysis",
@@ -58,6 +60,8 @@ BESIDE = {
     ("configfile", "checkpoints"),
     ("volume", "volume_training"),
     ("structurefiles", "provenance"),
+    ("references", "structurefiles"),
+    ("competing", "generators"),
     ("wyckoff", "spacegroups"),
     ("orbits", "spacegroups"),
     ("orbits", "wyckoff"),
@@ -118,8 +122,9 @@ def test_modules_stay_readable() -> None:
 
 
 def test_one_verb_everywhere() -> None:
-    """Rule file, script, stage module and command carry the same name."""
-    verbs = {"generate", "relax", "refine", "inpaint", "screen", "submit", "report", "train"}
+    """Rule file, script, stage module and command (or group) carry the same name."""
+    verbs = {"generate", "relax", "refine", "inpaint", "reference", "screen", "submit", "report"}
+    verbs |= {"train", "calculate", "collect"}
     assert {p.stem for p in (ROOT / "rules").glob("*.smk")} == verbs | {"common"}
     assert {p.stem for p in (ROOT / "scripts").glob("*.py")} == verbs
     stages = {p.stem for p in (PACKAGE / "stages").glob("*.py")} - {"__init__"}
@@ -127,7 +132,8 @@ def test_one_verb_everywhere() -> None:
     from chggen.cli import app
 
     commands = {c.callback.__name__ for c in app.registered_commands if c.callback}
-    assert verbs <= commands
+    groups = {group.name for group in app.registered_groups}
+    assert verbs <= commands | groups
 
 
 def test_nothing_unsafe() -> None:

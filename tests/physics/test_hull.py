@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chggen import composition as comp
-from chggen.config import ReferenceConfig
 from chggen.contracts import GGA, MP2020, NONE, R2SCAN, Contract
+from chggen.energyspecs import ReferenceConfig
 from chggen.errors import ContractError, ReferenceCoverageError
 from chggen.references import Reference, load_reference
 from chggen.references.files import Phase

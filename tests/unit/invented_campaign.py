@@ -12,6 +12,7 @@ from chggen import provenance, tables
 from chggen.config import Config
 from chggen.crystal import Crystal, row_id
 from chggen.errors import Status
+from chggen.stages.selection import select
 from chggen.symmetry import space_group, space_groups
 
 LINEAGE = ("system", "composition", "route", "seed", "index", "draw", "random_seed")
@@ -93,7 +94,8 @@ class Campaign:
             "generate": {"volume_per_atom": 24.05}, "refine": {"guests": ["Zn"]},
             "relax": CONTRACT,
             "screen": {"reference": "Materials Project, builtin", "reference_date": "2023-02-07",
-                       "reference_hash": "fedcba9876543210"},
+                       "reference_hash": "fedcba9876543210",
+                       "reference_functional": "GGA/GGA+U"},
         }.get(stage, {})  # fmt: skip
         settings = getattr(self.config, stage).model_dump(mode="json")
         inputs = {"checkpoint": "ab" * 8} if stage in {"generate", "inpaint"} else {}
@@ -195,8 +197,10 @@ class Campaign:
                         crystal, settings.tolerances, settings.angle_tolerance
                     ),
                     "symmetric": group.symmetric, "decomposition_energy": ed,
-                    "formation_energy_per_atom": ed - 0.7, "selected": False,
+                    "formation_energy_per_atom": ed - 0.7,
                     "decomposition_products": "0.636 P2S7 + 0.364 ZnS",
+                    "decomposition_phases": ["P2S7", "ZnS"],
+                    "decomposition_amounts": [0.636, 0.364],
                     "below_threshold": ed < settings.threshold,
                 }  # fmt: skip
                 if parent["route"] == "inpainting":
@@ -215,7 +219,11 @@ class Campaign:
                 continue
             first.setdefault(place, row["id"])
             row["known_phase"], self.known = self.known, None
-            row["selected"] = row["below_threshold"] and row["known_phase"] is None
+        select(rows, self.config.screen)
+        best = min((r["decomposition_energy"] for r in judged), default=0.0)
+        for row in judged:
+            above = row["decomposition_energy"] - min(best, 0.0)
+            row |= {"campaign_decomposition_energy": above, "on_campaign_hull": above == 0.0}
         return rows
 
 

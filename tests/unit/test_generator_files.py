@@ -313,7 +313,7 @@ def test_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, attribute in {"mine": "Uniform", "lost": "Nowhere"}.items()
     }
     assert "known: diffusion, random, pyxtal, file)" in line_of(generator="mine")
-    for module in ("chggen.config", "chggen.campaign", "chggen.generators"):
+    for module in ("chggen.config.stages", "chggen.campaign", "chggen.generators"):
         monkeypatch.setattr(f"{module}.generator_plugins", lambda: points)
     assert "mine" in line_of(generator="yours")
     given = load(generator="mine", options={"shift": 0.5}).settings("generate", "Zn-S")

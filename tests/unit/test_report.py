@@ -11,8 +11,8 @@ from pymatgen.core import Structure
 
 from chggen import composition as comp
 from chggen import provenance, tables
-from chggen.config import ReferenceConfig
 from chggen.crystal import Crystal
+from chggen.energyspecs import ReferenceConfig
 from chggen.errors import ConfigError, TableError
 from chggen.stages.report import report
 from chggen.symmetry import space_group

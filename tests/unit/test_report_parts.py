@@ -10,8 +10,8 @@ from pymatgen.core import Lattice, Structure
 
 from chggen import composition as comp
 from chggen.analysis.rows import read_outcomes
-from chggen.config import ReferenceConfig
 from chggen.crystal import Crystal
+from chggen.energyspecs import ReferenceConfig
 from chggen.report import candidates, cell, charts, phases, text
 from chggen.report.scene import scene_of
 from tests.unit.invented_campaign import PROTOTYPES, Campaign, config_of, prototype

@@ -13,8 +13,8 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.entries.computed_entries import ComputedEntry, ComputedStructureEntry
 
-from chggen.config import ReferenceConfig
 from chggen.contracts import GGA, MP2020, NONE, R2SCAN, Contract
+from chggen.energyspecs import ReferenceConfig
 from chggen.errors import ContractError, ReferenceCoverageError
 from chggen.references import (
     KEY_VARIABLE,
@@ -313,7 +313,7 @@ def test_coverage_needs_neither_pymatgen_nor_torch(tmp_path: Path) -> None:
     config = write_json(tmp_path / "entries.json", entries())
     code = (
         "import sys\n"
-        "from chggen.config import ReferenceConfig\n"
+        "from chggen.energyspecs import ReferenceConfig\n"
         "from chggen.references import coverage_problem\n"
         f"config = ReferenceConfig(source='file', path={str(config.path)!r})\n"
         "assert coverage_problem(config, {'Zn', 'S'}) is None\n"

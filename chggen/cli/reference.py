@@ -1,0 +1,146 @@
+"""``chggen reference``: the competing phases of a system, looked at and relaxed."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chggen import configfile
+from chggen.cli.options import Changes, ConfigFile, Output
+from chggen.composition import ATOMIC_NUMBERS, parse_formula
+from chggen.energyspecs import ReferenceConfig
+from chggen.errors import ConfigError
+from chggen.progress import bar
+
+if TYPE_CHECKING:
+    from chggen.references import Reference
+
+#: Energies closer than this (eV/atom) are the same.
+_SAME = 1e-8
+
+app = typer.Typer(
+    help="Competing phases of a chemical system: show them, or relax them with the potential.",
+    no_args_is_help=True,
+)
+System = Annotated[
+    str, typer.Option(help="elements joined by '-', or with --config a system's name there")
+]
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What a command is about."""
+
+    elements: set[str]
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    phases: Path | None = None
+    referenced: Path | None = None
+
+
+def _chosen(system: str, config: Path | None) -> _Chosen:
+    if config is not None:
+        campaign = configfile.parse(configfile.read_yaml(config))
+        if system not in campaign.systems:
+            raise ConfigError(f"--system '{system}': not in '{config}'")
+        found = campaign.systems[system]
+        given = found.reference.model_dump(exclude_unset=True)
+        table = campaign.results / system / "referenced.parquet"
+        return _Chosen(found.elements, given, found.phases, table)
+    elements = set(system.split("-"))
+    unknown = sorted(elements - set(ATOMIC_NUMBERS))
+    if unknown:
+        raise ConfigError(f"--system '{system}': unknown element '{unknown[0]}'")
+    return _Chosen(elements)
+
+
+@app.command("show")
+def show(
+    system: System,
+    source: Annotated[
+        str | None, typer.Option(help="builtin, file, materials-project or potential")
+    ] = None,
+    path: Annotated[
+        Path | None, typer.Option(help="your entries, or for 'potential' table referenced.parquet")
+    ] = None,
+    functional: Annotated[str | None, typer.Option(help="GGA/GGA+U or r2SCAN")] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Print the phases of a reference, which are stable, and what its energies are."""
+    from chggen.competing import load_competing
+
+    chosen = _chosen(system, config)
+    given = dict(chosen.reference)
+    referenced = chosen.referenced
+    if source == "potential" or (source is None and given.get("source") == "potential"):
+        referenced, path = path or referenced, None
+    elif path is not None:
+        given["source"] = "file"
+    given |= {"source": source or given.get("source", "builtin"), "functional": functional}
+    given |= {"path": path or (given.get("path") if given["source"] == "file" else None)}
+    words = [f"{key}={json.dumps(str(value))}" for key, value in given.items() if value is not None]
+    reference = configfile.parse_section(ReferenceConfig, "reference", None, words)
+    _print(load_competing(reference, chosen.elements, referenced))
+
+
+def _print(reference: "Reference") -> None:
+    """Facts about a reference, then its phases by composition, lowest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from chggen.stability import hull_energy
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{reference.name}[/bold] ({reference.date or 'no date'})", markup=True)
+    console.print(f"energies {reference.contract}; sha256 {reference.hash}")
+    if reference.partial:
+        console.print(f"[bold]warning:[/bold] {reference.partial}")
+    table = Table("formula", "phase", box=None)
+    for name in ("E_f eV/atom", "above hull eV/atom"):
+        table.add_column(name, justify="right")
+    table.add_column("stable")
+    rows = [(symbol, "element", 0.0) for symbol in reference.elements]
+    # an element's own ground state is the line above
+    rows += [
+        (p.composition, p.label, p.formation_energy_per_atom)
+        for p in reference.phases
+        if p.composition not in reference.elements or p.formation_energy_per_atom > _SAME
+    ]
+    rows.sort(key=lambda row: (len(parse_formula(row[0])), row[0], row[2]))
+    for formula, label, energy in rows:
+        above = max(0.0, energy - hull_energy(reference, formula))
+        stable = "yes" if above < _SAME else ""
+        table.add_row(formula, label, f"{energy:.4f}", f"{above:.4f}", stable)
+    console.print(table)
+
+
+@app.command("relax")
+def relax(
+    system: System,
+    phases: Annotated[
+        Path | None, typer.Option(help="their structures; default: the Materials Project's")
+    ] = None,
+    output: Output = Path("referenced.parquet"),
+    config: ConfigFile = None,
+    changes: Changes = None,
+) -> None:
+    """Relax every competing phase with the potential (--set is about section relax)."""
+    from chggen.config import RelaxConfig
+    from chggen.stages.reference import reference as run
+
+    chosen = _chosen(system, config)
+    settings = configfile.parse_section(RelaxConfig, "relax", config, changes or ())
+    given = ReferenceConfig.model_validate({**chosen.reference, "source": "potential"})
+    with bar("reference") as progress:
+        run(
+            system,
+            chosen.elements,
+            output,
+            given,
+            settings,
+            progress,
+            phases=phases or chosen.phases,
+            potentials=configfile.parse_potentials(config),
+        )

@@ -1,0 +1,266 @@
+"""One VASP run under custodian: known errors are mended, and it stops before time is over.
+
+Loads custodian's handlers (two seconds): import it where a run begins.
+"""
+
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from custodian.custodian import Custodian, CustodianError
+from custodian.vasp import handlers, validators
+from custodian.vasp.jobs import VaspJob
+
+#: Mended errors after which a step is given up.
+MAX_ERRORS: Final = 8
+#: Seconds between looks at the process, and looks between checks of its files.
+_POLL: Final = 0.5
+_POLLS_PER_CHECK: Final = 600
+#: Share of the time, and most seconds, that VASP gets to stop by itself.
+_GRACE_SHARE: Final = 0.1
+_MOST_GRACE: Final = 600.0
+#: Exit codes of a process that was killed: by signal, as a shell or srun reports it.
+_KILLED: Final = frozenset({-signal.SIGKILL, -signal.SIGTERM, 128 + 9, 128 + 15})
+#: What the end of memory looks like in the words of the kernel, SLURM, MPI and Fortran.
+_NO_MEMORY: Final = (
+    "oom_kill", "oom-kill", "out of memory", "out-of-memory", "cannot allocate memory",
+    "exceeded job memory limit", "exceeded step memory limit", "insufficient virtual memory",
+    "insufficient memory",
+)  # fmt: skip
+#: Loggers that would print tracebacks, and with them what stands in files.
+_CHATTY: Final = ("custodian", "VasprunXMLValidator", "VaspFilesValidator")
+_LOG: Final = "custodian.json"
+
+
+class OutOfTimeError(Exception):
+    """Custodian wanted to start VASP once more when the time was over."""
+
+
+class Deadline:
+    """When a job must have ended.
+
+    Attributes:
+        stop: clock at which VASP is asked to stop; None for never.
+        end: clock at which it is killed.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        now = time.monotonic()
+        self.end = None if seconds is None else now + seconds
+        grace = min(_MOST_GRACE, _GRACE_SHARE * (seconds or 0.0))
+        self.stop = None if self.end is None else self.end - grace
+
+    @property
+    def passed(self) -> bool:
+        """True when nothing may be started any more."""
+        return self.stop is not None and time.monotonic() >= self.stop
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended, as far as that can be known without its results.
+
+    Args:
+        killed: it was killed, or ran out of memory.
+        reason: why custodian gave up; empty if it did not.
+    """
+
+    killed: bool
+    reason: str
+
+
+class _Job(VaspJob):  # type: ignore[misc]
+    """VASP, not started once time is over. No new argument: custodian writes them down."""
+
+    deadline = Deadline(None)
+    _vasp_process: Any = None
+
+    def run(self, directory: str = "./") -> Any:  # noqa: ANN401 - a Popen
+        if self.deadline.passed:
+            raise OutOfTimeError
+        return super().run(directory=directory)
+
+    def stop(self, directory: Path) -> None:
+        """Kill whatever runs."""
+        if self._vasp_process is not None and self._vasp_process.poll() is None:
+            self.terminate(directory=str(directory))
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of the last run; None if there was none."""
+        return None if self._vasp_process is None else self._vasp_process.poll()
+
+
+def run(folder: Path, command: Sequence[str], deadline: Deadline) -> Ended:
+    """Run VASP in a folder that holds its inputs, until it ends, fails or time is over.
+
+    Whatever ends this function (also an exception, SIGINT or SIGTERM) ends VASP.
+    """
+    _keep_log(folder)
+    # auto_npar would write NPAR for the machine that it looks at, auto_gamma parse POTCARs
+    job = _Job(list(command), auto_npar=False, auto_gamma=False, backup=False)
+    job.deadline = deadline
+    custodian = Custodian(
+        _handlers(),
+        [job],
+        validators=[validators.VasprunXMLValidator(), validators.VaspFilesValidator()],
+        max_errors=MAX_ERRORS,
+        polling_time_step=_POLL,
+        monitor_freq=_POLLS_PER_CHECK,
+        skip_over_errors=True,
+        terminate_on_nonzero_returncode=False,
+        directory=str(folder),
+    )
+    reason = ""
+    with _quiet(), _exit_on_sigterm(), _watched(job, folder, deadline):
+        try:
+            custodian.run()
+        except OutOfTimeError:
+            reason = "time is over"
+        except CustodianError as error:
+            reason = _words(error, folder)
+        except OSError as error:
+            reason = f"VASP does not start ({error.strerror or error})"
+        finally:
+            job.stop(folder)
+    killed = job.exit_code in _KILLED or _memory_ended(folder)
+    return Ended(killed, reason)
+
+
+def mended(folder: Path) -> list[str]:
+    """Errors that were mended in a folder, all runs, in order."""
+    found = []
+    logs = [*sorted(folder.glob("custodian.*.json"), key=_number), folder / _LOG]
+    for log in logs:
+        try:
+            jobs = json.loads(log.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        for job in jobs:
+            for correction in job.get("corrections", []):
+                if correction.get("actions"):
+                    found += [str(error) for error in correction.get("errors", [])]
+    return found
+
+
+def _number(log: Path) -> int:
+    return int(log.name.split(".")[1])
+
+
+def _keep_log(folder: Path) -> None:
+    """Move the log of an earlier run aside; custodian would overwrite it."""
+    if (folder / _LOG).is_file():
+        older = len(list(folder.glob("custodian.*.json")))
+        (folder / _LOG).rename(folder / f"custodian.{older + 1}.json")
+
+
+def _handlers() -> list[Any]:
+    """The handlers that atomate2 uses."""
+    return [
+        handlers.VaspErrorHandler(),
+        handlers.MeshSymmetryErrorHandler(),
+        handlers.UnconvergedErrorHandler(),
+        handlers.NonConvergingErrorHandler(),
+        handlers.PotimErrorHandler(),
+        handlers.PositiveEnergyErrorHandler(),
+        handlers.FrozenJobErrorHandler(),
+        handlers.StdErrHandler(),
+        handlers.LargeSigmaHandler(),
+        handlers.IncorrectSmearingHandler(),
+        handlers.KspacingMetalHandler(),
+    ]
+
+
+def _words(error: CustodianError, folder: Path) -> str:
+    """Why custodian gave up: the errors that it could not mend, or its own words."""
+    try:
+        corrections = json.loads((folder / _LOG).read_text(encoding="utf-8"))[-1]["corrections"]
+    except (OSError, ValueError, LookupError):
+        corrections = []
+    lost = [str(e) for c in corrections if not c.get("actions") for e in c.get("errors", [])]
+    if lost:
+        return f"not mended: {', '.join(dict.fromkeys(lost))}"
+    # "Validation failed: …", "Max errors reached: …": classes and numbers, no file's text
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+
+
+def _memory_ended(folder: Path) -> bool:
+    for name in ("std_err.txt", "vasp.out"):
+        try:
+            text = (folder / name).read_text(encoding="utf-8", errors="replace")[-20_000:]
+        except OSError:
+            continue
+        if any(words in text.lower() for words in _NO_MEMORY):
+            return True
+    return False
+
+
+@contextmanager
+def _watched(job: _Job, folder: Path, deadline: Deadline) -> Iterator[None]:
+    """Ask VASP to stop when time is nearly over, kill it when it is.
+
+    A clock of our own: custodian's WalltimeHandler looks at OUTCAR every five minutes.
+    """
+    over = threading.Event()
+
+    def watch(stop: float, end: float) -> None:
+        if over.wait(max(0.0, stop - time.monotonic())):
+            return
+        (folder / "STOPCAR").write_text("LABORT = .TRUE.\n", encoding="utf-8")
+        if over.wait(max(0.0, end - time.monotonic())):
+            return
+        job.stop(folder)
+
+    if deadline.stop is None or deadline.end is None:
+        yield
+        return
+    thread = threading.Thread(target=watch, args=(deadline.stop, deadline.end), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """SIGTERM (preemption, a cancelled job) as SystemExit, so that VASP ends as well."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing of custodian's messages on stderr: they can quote files."""
+    nothing = logging.NullHandler()
+    loggers = [logging.getLogger(name) for name in _CHATTY]
+    states = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(nothing)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, state in zip(loggers, states, strict=True):
+            logger.removeHandler(nothing)
+            logger.propagate = state

@@ -1,0 +1,15 @@
+"""Engines by name."""
+
+from chggen.config import DftConfig
+from chggen.dft.engine import Engine
+
+
+def load_engine(settings: DftConfig) -> Engine:
+    """The engine that ``dft.engine`` names, with its settings."""
+    if settings.engine == "gpaw":
+        from chggen.dft.gpaw import Gpaw
+
+        return Gpaw(settings)
+    from chggen.dft.vasp import Vasp
+
+    return Vasp(settings)

@@ -1,0 +1,37 @@
+"""Small files by which a directory remembers what a calculation has been through."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+#: File of the attempts made.
+_ATTEMPTS: Final = "attempts.json"
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401
+    """Content of a JSON file; None if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
+    """Write a JSON file whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(content), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def attempts(directory: Path) -> int:
+    """Jobs that have computed in a directory, also those that were killed."""
+    found = read_json(directory / _ATTEMPTS)
+    return int(found.get("attempts", 0)) if isinstance(found, dict) else 0
+
+
+def count_attempt(directory: Path) -> int:
+    """Note that a job begins to compute; gives how many have by now."""
+    number = attempts(directory) + 1
+    write_json(directory / _ATTEMPTS, {"attempts": number})
+    return number

@@ -1,0 +1,221 @@
+"""Engine ``vasp``: the steps of the recipe through custodian, in folders of one directory.
+
+What is finished is known from the output files alone, so that a job which was killed at
+any moment can be started again: finished steps are skipped, the one that was running goes
+on from its last geometry and wave functions.
+"""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from chggen.config import DftConfig, cannot_run, vasp_contract
+from chggen.contracts import GGA, Contract
+from chggen.crystal import Crystal
+from chggen.dft import inputs, outputs, recipe
+from chggen.dft.engine import Result
+from chggen.dft.memory import read_json, write_json
+from chggen.errors import Status
+
+if TYPE_CHECKING:
+    from chggen.dft.custody import Deadline, Ended
+
+_WAVE_FUNCTIONS: Final = "WAVECAR"
+#: Seconds that all jobs together have taken.
+_SPENT: Final = "wall_time.json"
+#: A geometry outside these (Å³ per atom over the start's, Å) is none to go on from.
+_VOLUMES: Final = (0.3, 3.0)
+_LEAST_DISTANCE: Final = 0.5
+
+
+class Vasp:
+    """VASP through custodian.
+
+    Args:
+        settings: section ``dft``.
+    """
+
+    name = "vasp"
+
+    def __init__(self, settings: DftConfig) -> None:
+        self.settings = settings
+
+    @property
+    def contract(self) -> Contract:
+        """r²SCAN uncorrected, or GGA/GGA+U corrected with MP2020."""
+        return vasp_contract(self.settings)
+
+    @property
+    def recipe(self) -> tuple[str, ...]:
+        """Names of the steps."""
+        return recipe.steps(self.settings)
+
+    def problem(self) -> str | None:
+        """Why nothing can be run here."""
+        return cannot_run(self.settings)
+
+    def prepare(self, crystal: Crystal, directory: Path) -> dict[str, str]:
+        """Write the inputs of all steps; see :func:`chggen.dft.inputs.prepare`."""
+        potcar = inputs.prepare(crystal, directory, self.settings)
+        own = self.settings.functional != GGA
+        return {"input_set": self.settings.input_set if own else "MPRelaxSet", "potcar": potcar}
+
+    def run(self, directory: Path, *, seconds: float | None) -> Result:
+        """Run what is not finished; see :class:`chggen.dft.engine.Engine`."""
+        from chggen.dft.custody import Deadline, mended
+
+        began = time.monotonic()
+        before = _spent(directory)
+        calculation = _Calculation(self.settings, directory, Deadline(seconds))
+        status, reason = calculation.go_on()
+        last = calculation.last
+        final = status == Status.OK and last is not None
+        energy = correction = None
+        if final and last is not None:
+            status, reason, correction = self._correction(last)
+            if correction is not None:
+                energy = (last.energy + correction) / len(last.structure)
+                correction /= len(last.structure)
+        spent = before + time.monotonic() - began
+        write_json(directory / _SPENT, spent)
+        return Result(
+            status,
+            reason,
+            crystal=last.crystal if last else None,
+            dft_energy_per_atom=energy,
+            correction_per_atom=correction,
+            run_type=last.run_type if last else None,
+            fmax=last.fmax if final and last else None,
+            smax=last.smax if final and last else None,
+            finished=tuple(calculation.finished),
+            mended=tuple(m for step in self.recipe for m in mended(directory / step)),
+            wall_time=spent,
+        )
+
+    def _correction(self, last: outputs.Output) -> tuple[Status, str, float | None]:
+        """Correction of the contract's scheme, eV per cell."""
+        if self.settings.functional != GGA:
+            return Status.OK, "", 0.0
+        try:
+            return Status.OK, "", outputs.mp2020_correction(last)
+        except ValueError as error:
+            return Status.FAILED, str(error), None
+
+
+class _Calculation:
+    """The steps of one structure.
+
+    Attributes:
+        finished: steps that ended well.
+        last: output of the last of them.
+    """
+
+    def __init__(self, settings: DftConfig, directory: Path, deadline: "Deadline") -> None:
+        self.settings, self.directory, self.deadline = settings, directory, deadline
+        self.finished: list[str] = []
+        self.last: outputs.Output | None = None
+
+    def go_on(self) -> tuple[Status, str]:
+        """Run every step that is not finished; gives status and reason."""
+        if inputs.potcar_of(self.directory, self.settings) != "full":
+            return Status.FAILED, "inputs have no POTCAR, only POTCAR.spec"
+        for step in recipe.steps(self.settings):
+            output = outputs.read(self.directory / step)
+            if output is None or output.problem:
+                if self.deadline.passed:
+                    return Status.OUT_OF_TIME, f"{step}: not begun or not ended"
+                status, reason = self._run(step)
+                if status != Status.OK:
+                    return status, f"{step}: {reason}"
+                output = outputs.read(self.directory / step)
+            if output is None:
+                return Status.FAILED, f"{step}: outputs vanished"
+            expected = recipe.run_types(step, self.settings)
+            if output.run_type not in expected:
+                wanted = " or ".join(sorted(expected))
+                return Status.FAILED, f"{step}: run type {output.run_type}, not {wanted}"
+            self.finished.append(step)
+            self.last = output
+        for step in self.finished:
+            (self.directory / step / _WAVE_FUNCTIONS).unlink(missing_ok=True)
+        return Status.OK, ""
+
+    def _run(self, step: str) -> tuple[Status, str]:
+        """Run one step; gives status and reason."""
+        from chggen.dft import custody
+
+        folder = self.directory / step
+        try:
+            self._set_up(step, folder)
+        except (OSError, ValueError, KeyError) as error:
+            return Status.FAILED, f"inputs: {str(error).splitlines()[0] if str(error) else error!r}"
+        ended = custody.run(folder, self.settings.command, self.deadline)
+        return self._verdict(ended, outputs.read(folder))
+
+    def _verdict(self, ended: "Ended", output: outputs.Output | None) -> tuple[Status, str]:
+        """What became of a run: its files decide, then how it ended."""
+        if output is not None and not output.problem:
+            return Status.OK, ""
+        if self.deadline.passed:
+            return Status.OUT_OF_TIME, "stopped when the time was over"
+        if ended.killed:
+            return Status.INTERRUPTED, "killed, or out of memory"
+        more = f" ({ended.reason})" if ended.reason else ""
+        if output is None:
+            return Status.FAILED, f"no complete vasprun.xml and OUTCAR{more}"
+        return Status.NOT_CONVERGED, output.problem + more
+
+    def _set_up(self, step: str, folder: Path) -> None:
+        """Inputs of a step: as the step before left it, or as this one stopped."""
+        (folder / "STOPCAR").unlink(missing_ok=True)
+        if self._goes_on(folder):
+            (folder / "CONTCAR").replace(folder / "POSCAR")
+            return
+        if self.last is None:
+            return  # the first step: as prepared
+        before = self.directory / self.finished[-1]
+        kspacing = _kspacing(before) if self.finished[-1] == recipe.RELAX else None
+        made = recipe.input_set(
+            step, self.last.structure, self.settings, gap=self.last.gap, kspacing=kspacing
+        )
+        inputs.write(made, folder, spec=False)
+        known = before / _WAVE_FUNCTIONS
+        # wave functions on other k-points are no use
+        if known.is_file() and _kspacing_kept(before, folder):
+            known.replace(folder / _WAVE_FUNCTIONS)
+        known.unlink(missing_ok=True)
+
+    def _goes_on(self, folder: Path) -> bool:
+        """True if a run was begun in the folder and left a geometry to go on from."""
+        try:
+            start = inputs.structure_in(folder / "POSCAR")
+            found = inputs.structure_in(folder / "CONTCAR")
+        except (OSError, ValueError):
+            return False
+        if [site.species for site in start] != [site.species for site in found]:
+            return False
+        crystal = Crystal.from_structure(found)
+        if not crystal.is_finite or not start.volume:
+            return False
+        share = crystal.volume / start.volume
+        return _VOLUMES[0] < share < _VOLUMES[1] and crystal.min_distance > _LEAST_DISTANCE
+
+
+def _spent(directory: Path) -> float:
+    """Seconds of earlier jobs that ended by themselves."""
+    found = read_json(directory / _SPENT)
+    return found if isinstance(found, float) else 0.0
+
+
+def _kspacing(folder: Path) -> float | None:
+    """KSPACING of the inputs in a folder, as it stands after mending; None without one."""
+    from pymatgen.io.vasp.inputs import Incar
+
+    value = Incar.from_file(str(folder / "INCAR")).get("KSPACING")
+    return None if value is None else float(value)
+
+
+def _kspacing_kept(before: Path, after: Path) -> bool:
+    """True if two folders have the same k-points by KSPACING."""
+    value = _kspacing(before)
+    return value is not None and value == _kspacing(after)

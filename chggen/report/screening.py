@@ -1,0 +1,91 @@
+"""What the screen did: where structures stopped, and the hull after the campaign."""
+
+from collections import Counter
+from typing import Any, Final
+
+import pandas as pd
+from markupsafe import Markup
+
+from chggen.analysis.rows import ROUTES, Outcomes
+from chggen.gates import GATE_TEXT, Gate
+from chggen.report import text
+from chggen.report.sections import Rates
+
+#: Most reasons and phases that are named.
+_MOST_REASONS: Final = 2
+_MOST_NAMED: Final = 6
+
+
+def gates(outcomes: Outcomes, rates: Rates) -> list[dict[str, Any]]:
+    """Every gate where something stopped, in order, and the selected: lines add up to all.
+
+    Each has how many stopped there by route, the most frequent reasons, how many were left
+    after it, and what share of all that is.
+    """
+    attempts = outcomes.attempts
+    left, out = len(attempts), []
+    for gate in Gate:
+        here = attempts[attempts["gate"] == gate]
+        last = gate == Gate.SELECTED
+        if here.empty and not last:
+            continue
+        left -= 0 if last else len(here)
+        out.append(
+            {
+                "gate": gate.value,
+                "text": GATE_TEXT[gate],
+                "rates": {route: rates.get(f"funnel/{gate}", route) for route in ROUTES},
+                "rate": rates.get(f"funnel/{gate}"),
+                "reasons": _reasons(here["gate_reason"]) if not last else [],
+                "guaranteed": int(here["guaranteed"].fillna(value=False).sum()),
+                "left": left,
+                "share": left / len(attempts),
+            }
+        )
+    return out
+
+
+def gates_by_composition(outcomes: Outcomes) -> dict[str, Any]:
+    """How many stopped at each gate, one line per composition."""
+    attempts = outcomes.attempts
+    used = [gate for gate in Gate if (attempts["gate"] == gate).any()]
+    lines = []
+    for composition in outcomes.compositions:
+        counts = Counter(attempts.loc[attempts["composition"] == composition, "gate"])
+        lines.append({"composition": composition, "counts": [counts[gate] for gate in used]})
+    return {"gates": [(gate.value, GATE_TEXT[gate]) for gate in used], "lines": lines}
+
+
+def _reasons(reasons: pd.Series) -> list[str]:
+    """Most frequent reasons; one that is different for each row is an example only."""
+    found = Counter(str(r) for r in reasons.dropna() if r)
+    return [reason for reason, _ in found.most_common(_MOST_REASONS)]
+
+
+def after_campaign(outcomes: Outcomes) -> Markup | None:
+    """The hull with the campaign's own structures on it, in one or two sentences."""
+    attempts = outcomes.attempts
+    part = attempts["on_campaign_hull"].fillna(value=False).astype(bool)
+    judged = attempts[~attempts["gate"].isin([Gate.FAILED, Gate.NOT_CONVERGED, Gate.TOO_CLOSE])]
+    if judged.empty:
+        return None
+    first = Markup("Hull after the campaign, its converged structures added to the phases: ")
+    found = attempts[part].drop_duplicates("composition")
+    if found.empty:
+        nearest = judged.sort_values("campaign_decomposition_energy").iloc[0]
+        return first + Markup(
+            "unchanged; none of them is on it or below. The nearest is {} in {}, {} meV/atom above."
+        ).format(
+            text.formula(nearest["composition"]),
+            text.space_group(nearest["space_group_symbol"]),
+            text.milli(nearest["campaign_decomposition_energy"]),
+        )
+    names = [
+        Markup("{} ({})").format(text.formula(c), text.space_group(s))
+        for c, s in zip(found["composition"], found["space_group_symbol"], strict=True)
+    ]
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return first + Markup(
+        "{}{} would be on it. Distances to this hull are the column"
+        " <code>campaign_decomposition_energy</code>."
+    ).format(Markup(", ").join(names[:_MOST_NAMED]), more)

@@ -1,0 +1,101 @@
+"""``reference``: structures of the competing phases to their energies by the potential."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from chggen import progress as bars
+from chggen import provenance, structurefiles, tables
+from chggen.competing import Given, given_phases, require_elements
+from chggen.config import RelaxConfig
+from chggen.crystal import row_id
+from chggen.energyspecs import Potentials, ReferenceConfig
+from chggen.errors import Status
+from chggen.potential import NONE_OWN, load_named
+from chggen.references import cache_path
+from chggen.relaxation import Relaxation, relax
+from chggen.stages.relax import outcome
+
+
+def reference(
+    system: str,
+    elements: Iterable[str],
+    output: str | Path,
+    config: ReferenceConfig,
+    settings: RelaxConfig,
+    progress: bars.Progress = bars.silent,
+    *,
+    phases: Path | None = None,
+    potentials: Potentials = NONE_OWN,
+) -> None:
+    """Relax every competing phase of a system; writes table ``referenced``.
+
+    Criteria and potential are those of the campaign's own relaxations, so that the same
+    errors are on both sides of E_d.
+
+    Args:
+        system: its name.
+        elements: its elements.
+        output: table to write.
+        config: reference ``potential``; says which entries where ``phases`` is None.
+        settings: section ``relax`` of the config.
+        progress: called with (structures done, structures in all).
+        phases: folder or file of structures; None for the Materials Project's.
+        potentials: section ``potentials`` of the config.
+
+    Raises:
+        ReferenceCoverageError: an element has no structure, or none of its relaxed (the
+            table is written then, and says why).
+    """
+    symbols = set(elements)
+    found = given_phases(config, symbols, phases)
+    model = load_named(settings.potential, potentials)
+    good = [i for i, phase in enumerate(found.phases) if phase.crystal is not None]
+    crystals = [phase.crystal for phase in found.phases if phase.crystal is not None]
+    relaxed = relax(crystals, settings, model=model, progress=progress)
+    results = dict(zip(good, relaxed, strict=True))
+    contract = {
+        "potential": settings.potential,
+        "potential_hash": model.hash,
+        "functional": model.contract.functional,
+        "corrections": model.contract.corrections,
+    }
+    rows = [
+        _row(system, index, phase, results.get(index), contract) | {"source": found.source}
+        for index, phase in enumerate(found.phases)
+    ]
+    inputs = (
+        {"structures": structurefiles.structures_digest(phases)}
+        if phases is not None
+        else {"entries": provenance.file_digest(cache_path(config, symbols))}
+    )
+    header = provenance.header(
+        "reference",
+        settings.model_dump(mode="json"),
+        inputs,
+        source=found.source,
+        date=found.date,
+        outside=found.outside,
+        **contract,
+    )
+    tables.write(output, "referenced", rows, header)
+    require_elements(rows, symbols)
+
+
+def _row(
+    system: str, index: int, phase: Given, result: Relaxation | None, contract: Mapping[str, str]
+) -> tables.Row:
+    row: tables.Row = {
+        "id": row_id("referenced", index, phase.label, contract["potential_hash"]),
+        "system": system,
+        "composition": phase.composition,
+        "route": "reference",
+        "seed": 0,
+        "index": index,
+        "draw": 0,
+        "random_seed": 0,
+        "label": phase.label,
+        "n_atoms": 0,
+    }
+    if result is None:
+        return row | {"status": Status.FAILED, "reason": phase.reason}
+    return row | outcome(result, contract)

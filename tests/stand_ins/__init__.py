@@ -1,0 +1,1 @@
+"""Programs and files that stand in for what the tests cannot have."""
