@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
+from pymatgen.core import Structure
 
 from chggen.driver import processes
 from tests.slurm import cluster
@@ -20,7 +21,7 @@ from tests.workflow.test_generators import zincblende
 #: Rules ask for what real campaigns need; a test's jobs fit into this.
 SMALL = [
     f"{rule}:mem_mb=2500"
-    for rule in ("relax", "refine", "inpaint", "rerelax", "screen", "submit", "report")
+    for rule in ("relax", "refine", "inpaint", "rerelax", "screen", "submit", "collect", "report")
 ]
 
 #: What differs from profiles/slurm: the cluster's names, and no waiting.
@@ -156,16 +157,24 @@ def campaign(tmp_path: Path) -> Iterator[Callable[..., Campaign]]:
     """Make a campaign of zinc sulphide from files, with so many shards."""
     made = []
 
-    def make(shards: int, *resources: str) -> Campaign:
-        (tmp_path / "cifs").mkdir()
-        for number in range(shards):
-            text = str(zincblende(5.3 + 0.1 * number).to_structure().to(fmt="cif"))
-            (tmp_path / "cifs" / f"{number}.cif").write_text(text)
+    def make(
+        shards: int,
+        *resources: str,
+        structures: Mapping[str, Structure] | None = None,
+        **sections: dict[str, object],
+    ) -> Campaign:
+        folder = tmp_path.resolve()
+        (folder / "cifs").mkdir()
+        given = structures or {
+            str(number): zincblende(5.3 + 0.1 * number).to_structure() for number in range(shards)
+        }
+        for name, structure in given.items():
+            (folder / "cifs" / f"{name}.cif").write_text(str(structure.to(fmt="cif")))
         content = yaml.safe_load((ROOT / "config" / "test.yaml").read_text())
         content["generate"] = {"generator": "file", "path": "cifs"}
         content["systems"]["Zn-S"]["lattice_seeds"] = shards
-        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
-        made.append(Campaign(tmp_path.resolve(), list(resources)))
+        (folder / "mine.yaml").write_text(yaml.safe_dump(content | sections))
+        made.append(Campaign(folder, list(resources)))
         return made[-1]
 
     yield make
