@@ -1,5 +1,6 @@
 # make demo   environment, the demo campaign, where to look
-# make test   environment, all tests
+# make test   environment, all tests that need no cluster
+# make test-slurm  the same on a real SLURM of one node (Debian packages, root)
 # make lint   ruff, mypy, snakefmt, snakemake --lint
 # make bench  the measurements behind the claims about speed
 .DEFAULT_GOAL := help
@@ -13,10 +14,10 @@ CORES ?= all
 PYTHON := $(shell for p in python3.13 python3.12 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help env demo test lint bench train clean
+.PHONY: help env demo test test-slurm lint bench train clean
 
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '/^#/!q;s/^# //p' Makefile
 
 env: $(STAMP)
 
@@ -37,6 +38,12 @@ demo: env
 
 test: env
 	$(BIN)/python -m pytest
+
+# what it starts it stops, whatever the tests say
+test-slurm: env
+	$(BIN)/python tests/slurm/cluster.py start
+	$(BIN)/python -m pytest tests/slurm; result=$$?; \
+	$(BIN)/python tests/slurm/cluster.py stop; exit $$result
 
 lint: env
 	$(BIN)/ruff check .

@@ -43,7 +43,7 @@ def main() -> None:
     last = here.name == "static"
     mode = fault(identity, campaign / "faults") if last else "ok"
     environment = os.environ | {"VASP_STAND_IN": mode}
-    os.execve(sys.executable, [sys.executable, str(STAND_IN), *sys.argv[1:]], environment)
+    os.execve(sys.executable, [sys.executable, str(STAND_IN), *sys.argv[1:]], environment)  # noqa: S606
 
 
 if __name__ == "__main__":
