@@ -57,6 +57,14 @@ def jobs(directory: Path) -> list[psutil.Process]:
     return [process for process, command in _here(directory) if is_job(command)]
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process so far; 0 if it is gone."""
+    try:
+        return float(psutil.Process(pid).cpu_times().user)
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
 def end(processes: Iterable[psutil.Process], patience: float = 10) -> None:
     """End these processes and all that they started; kill after ``patience`` seconds."""
     family: dict[int, psutil.Process] = {}

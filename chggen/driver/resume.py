@@ -18,6 +18,10 @@ from chggen.errors import DriverError
 
 Say = Callable[[str], None]
 
+#: Steps of CPU time, in seconds, that count as a sign of life: planning takes many of them,
+#: while waiting takes next to nothing.
+_PLANNING = 10.0
+
 
 @dataclass(frozen=True)
 class Start:
@@ -124,17 +128,18 @@ def _watch(driver: subprocess.Popen[bytes], start: Start, seconds: float) -> int
         try:
             return driver.wait(timeout=start.interval)
         except subprocess.TimeoutExpired:
-            seen = _signs(start.directory)
+            seen = _signs(start.directory, driver.pid)
             if seen != signs or _busy(start.directory):
                 signs, quiet_since = seen, time.monotonic()
             elif time.monotonic() - quiet_since > seconds:
                 return None
 
 
-def _signs(directory: Path) -> Sequence[object]:
-    """What changes while a driver says something: the newest log and its size."""
+def _signs(directory: Path, driver: int) -> Sequence[object]:
+    """What changes while a driver lives: its log, and its CPU time while it plans."""
     newest = queue.logs(directory)[-1:]
-    return [(path.name, path.stat().st_size) for path in newest]
+    planning = int(processes.cpu_seconds(driver) / _PLANNING)
+    return [planning, *((path.name, path.stat().st_size) for path in newest)]
 
 
 def _busy(directory: Path) -> bool:

