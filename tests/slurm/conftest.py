@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import psutil
 import pytest
@@ -127,7 +127,8 @@ class Campaign:
         def find() -> psutil.Process | None:
             for process in processes.jobs(self.folder):
                 words = process.cmdline()
-                if processes.is_snakemake(words) or not words[-1].endswith(f".{rule}.py"):
+                python = PurePath(words[0]).name.startswith("python")
+                if not python or not words[-1].endswith(f".{rule}.py"):
                     continue
                 environment = process.environ()
                 job = next(j for j in self.executions(what) if j.state == "RUNNING")
@@ -184,3 +185,7 @@ def campaign(tmp_path: Path) -> Iterator[Callable[..., Campaign]]:
         left = [job.id for job in one.executions() if job.state in {"RUNNING", "PENDING"}]
         if left:
             subprocess.run(["scancel", *left], check=True, timeout=60)
+        # without cgroups SLURM loses sight of a process whose parent was killed
+        for process in psutil.process_iter(["cwd"]):
+            if (process.info["cwd"] or "").startswith(f"{one.folder}/"):
+                process.kill()

@@ -55,8 +55,16 @@ def strike(given: Campaign) -> dict[str, str]:
     job = given.running(calculate(hit["cancelled"]))
     subprocess.run(["scancel", job.id], check=True, timeout=60)
     hit["killed"] = struck(given, "killed")
-    given.script(calculate(hit["killed"])).send_signal(signal.SIGKILL)
-    hit |= {fault: struck(given, fault) for fault in FAULTS}
+    script = given.script(calculate(hit["killed"]))
+    for process in [*script.children(recursive=True), script]:
+        process.send_signal(signal.SIGKILL)
+    hit["late"] = struck(given, "late")
+    job = given.running(calculate(hit["late"]))
+    # a minute is the least that SLURM counts
+    limit = ["scontrol", "update", f"JobId={job.id}", "TimeLimit=1"]
+    subprocess.run(limit, check=True, timeout=60)
+    hit["greedy"] = struck(given, "greedy")
+    assert hit.keys() == FAULTS.keys()
     given.driver().kill()
     run.wait()
     return hit
@@ -96,7 +104,7 @@ def test_nothing_is_lost_and_nothing_runs_twice(campaign: Callable[..., Campaign
             "pre_relax": False,
             "command": [sys.executable, str(FAULTY_VASP)],
             "mem_mb": 2500,
-            "runtime": 2,
+            "runtime": 15,
         },
     )
     given.environment["PMG_VASP_PSP_DIR"] = str(fake_potcars(given.folder / "psp", ("Zn", "S")))
