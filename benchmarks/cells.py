@@ -63,7 +63,7 @@ def prototypes() -> list[Structure]:
     wurtzite = [[1 / 3, 2 / 3, 0], [1 / 3, 2 / 3, 0.382]]
     rutile = [zero, [0.305, 0.305, 0]]
     perovskite = [zero, half, [0.5, 0.5, 0]]
-    quartz = [[0.47, 0, 0], [0.413, 0.267, 0.119]]
+    quartz = [[0.47, 0, 2 / 3], [0.413, 0.267, 0.786]]
     cells = [
         Structure.from_spacegroup("Fm-3m", cubic(5.69), ["Na", "Cl"], [zero, half]),
         Structure.from_spacegroup("F-43m", cubic(5.41), ["Zn", "S"], [zero, quarter]),

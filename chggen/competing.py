@@ -1,124 +1,23 @@
-"""Competing phases as structures: read from files, and as the potential relaxed them.
+"""The reference of a system from any source, also from phases that the potential relaxed.
 
 With reference ``potential`` every competing phase is relaxed by the campaign's own
 potential, so that its systematic errors are on both sides of E_d and cancel in part.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from chggen import composition as comp
-from chggen import structurefiles, tables
+from chggen import tables
 from chggen.contracts import Contract
 from chggen.crystal import Crystal
 from chggen.energyspecs import ReferenceConfig
 from chggen.errors import ReferenceCoverageError, Status
-from chggen.generators.file import entries, load
-from chggen.references import Reference, load_reference, project_entries, without_compounds
-from chggen.references.files import Client, Phase, formation_energy, materials_project
+from chggen.references import Reference, load_reference, without_compounds
+from chggen.references.files import Phase, formation_energy
 
 #: Phases that a warning names.
 _MOST_NAMED = 6
-
-
-@dataclass(frozen=True)
-class Given:
-    """A competing phase before any calculation.
-
-    Args:
-        label: its name in its source.
-        composition: canonical formula; empty if it cannot be known.
-        crystal: its structure; None if there is none.
-        reason: why there is none, in one line; empty otherwise.
-    """
-
-    label: str
-    composition: str
-    crystal: Crystal | None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Collection:
-    """Competing phases of one source.
-
-    Args:
-        source: in words.
-        date: of the source.
-        phases: those inside the system, and those that cannot be read.
-        outside: how many lie outside the system and were left out.
-    """
-
-    source: str
-    date: str
-    phases: list[Given]
-    outside: int = 0
-
-
-def given_phases(
-    config: ReferenceConfig,
-    elements: Iterable[str],
-    path: Path | None,
-    client: Client = materials_project,
-) -> Collection:
-    """Structures of the competing phases of a system.
-
-    Args:
-        config: which entries of the Materials Project, where ``path`` is None.
-        elements: the system's.
-        path: folder of CIFs, CIF, extxyz, Parquet or CSV.
-        client: see :func:`~chggen.references.load_reference`.
-
-    Raises:
-        ConfigError: the path is not there or of no known kind.
-        ReferenceCoverageError: an element has no structure.
-    """
-    system = set(elements)
-    found = _of_project(config, system, client) if path is None else _of_files(path, system)
-    for symbol in sorted(system):
-        if not any(p.composition == symbol and p.crystal is not None for p in found.phases):
-            unread = [f"{p.label}: {p.reason}" for p in found.phases if p.crystal is None]
-            more = f" ({len(unread)} unreadable, first {unread[0]})" if unread else ""
-            raise ReferenceCoverageError(
-                f"{found.source}: no structure of elemental {symbol}{more}"
-            )
-    return found
-
-
-def _of_files(path: Path, system: set[str]) -> Collection:
-    structurefiles.check(path)
-    phases, outside = [], 0
-    for entry in entries(path):
-        if entry.composition and not system.issuperset(comp.parse_formula(entry.composition)):
-            outside += 1
-            continue
-        placed = load(entry)
-        formula = entry.composition or ""
-        if placed.crystal is not None:
-            formula = comp.formula_of(placed.crystal.atomic_numbers)
-        if not system.issuperset(comp.parse_formula(formula) if formula else ()):
-            outside += 1
-            continue
-        phases.append(Given(entry.origin, formula, placed.crystal, placed.reason))
-    files = structurefiles.cif_files(path) if path.is_dir() else [path]
-    newest = max(file.stat().st_mtime for file in files)
-    date = datetime.fromtimestamp(newest, UTC).date().isoformat()
-    return Collection(f"structures of {path.name}", date, phases, outside)
-
-
-def _of_project(config: ReferenceConfig, system: set[str], client: Client) -> Collection:
-    found = project_entries(config, system, client)
-    phases = []
-    for phase in found.phases:
-        structure = found.structures.get(phase.label)
-        ordered = structure is not None and structure.is_ordered
-        crystal = Crystal.from_structure(structure) if structure is not None and ordered else None
-        reason = "" if ordered else "the entry has no ordered structure"
-        phases.append(Given(phase.label, phase.composition, crystal, reason))
-    source = f"{found.origin.get('source', 'Materials Project')} structures"
-    return Collection(source, found.origin.get("date", ""), phases)
 
 
 def load_competing(
@@ -172,7 +71,7 @@ def relaxed_reference(path: str | Path, elements: Iterable[str]) -> Reference:
     )
     warnings = [_unrelaxed(inside), without_compounds(system, phases)]
     return Reference(
-        name=f"{header['potential']}: {header['source']}",
+        name=f"{header['source']}, relaxed by {header['potential']}",
         date=header["date"],
         contract=Contract(header["functional"], header["corrections"]),
         elements=ground,

@@ -23,6 +23,7 @@ from chggen.potential import SimState, load_potential, wall
 from chggen.potential.bfgs import BFGS
 from chggen.potential.constraints import Mask, holding, made_symmetric, symmetric
 from chggen.potential.evaluation import Evaluator, Output, Potential
+from chggen.potential.paths import Paths
 from chggen.potential.repair import repaired
 from chggen.potential.verdict import (
     MAX_NEIGHBOURS,
@@ -74,6 +75,7 @@ def relax(
     model: Potential | None = None,
     progress: Callable[[int, int], None] | None = None,
     movable: Sequence[Mask | None] | None = None,
+    paths: Paths | None = None,
 ) -> list[Relaxation]:
     """Relax structures.
 
@@ -84,6 +86,7 @@ def relax(
         progress: called with (structures done, structures in all) as they finish.
         movable: of each structure, true for the atoms that may move; None for all. Counts
             only with ``settings.fix_host``, and then no cell moves either.
+        paths: keeps the way of each structure that was not refused.
 
     Returns:
         One row per structure, in the same order. What a row says does not depend on the
@@ -107,7 +110,7 @@ def relax(
     queue.sort(key=lambda item: -len(item.start))
     if queue:
         potential = load_potential(settings.potential) if model is None else model
-        pool = _Pool(potential, criteria, settings.batch_atoms)
+        pool = _Pool(potential, criteria, settings.batch_atoms, paths)
         pool.waiting.extend(queue)
         while pool.active or pool.waiting:
             for index, row in pool.turn():
@@ -168,7 +171,14 @@ class _Item:
 class _Pool:
     """The structures under relaxation, and those waiting."""
 
-    def __init__(self, potential: Potential, criteria: Criteria, batch_atoms: int) -> None:
+    def __init__(
+        self,
+        potential: Potential,
+        criteria: Criteria,
+        batch_atoms: int,
+        paths: Paths | None = None,
+    ) -> None:
+        self.paths = paths
         self.potential = potential
         self.criteria = criteria
         self.evaluate = Evaluator(potential, batch_atoms)
@@ -183,6 +193,8 @@ class _Pool:
         state = self._state()
         output, errors = self._evaluate(state)
         items, ended, shortest = self.active, {}, math.inf
+        if self.paths is not None:
+            self.paths.add([item.index for item in items], state, output)
         for row, (item, now) in enumerate(zip(items, read(state, output), strict=True)):
             if item.steps == 0:
                 item.energy_initial = now.energy
@@ -199,6 +211,9 @@ class _Pool:
             forces, stress = forces + push, stress + tension
         self._move(state, forces, stress, ended)
         share = (time.perf_counter() - began) / len(items)
+        if self.paths is not None:
+            for row in ended:
+                self.paths.close(items[row].index)
         for item in items:
             item.steps += 1
             item.wall_time += share

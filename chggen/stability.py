@@ -85,7 +85,7 @@ def decomposition(
     return Decomposition(energy, energy - hull, products, phases, amounts)
 
 
-def hull_energy(reference: Reference, composition: str) -> float:
+def hull_formation_energy(reference: Reference, composition: str) -> float:
     """Formation energy of the hull at a composition, eV/atom."""
     return _hull(reference, comp.canonical_formula(composition))[0]
 

@@ -16,8 +16,8 @@ rule calculate:
         tasks=CAMPAIGN.config.dft.tasks,
         # with it the job is not put under srun, which the command brings itself
         mpi="srun" if CAMPAIGN.config.dft.tasks > 1 else "",
-        mem_mb=lambda wildcards, attempt: CAMPAIGN.config.dft.mem_mb * attempt,
-        runtime=lambda wildcards, attempt: CAMPAIGN.config.dft.runtime * attempt,
+        mem_mb=lambda wildcards, attempt: CAMPAIGN.config.dft.memory(attempt),
+        runtime=lambda wildcards, attempt: CAMPAIGN.config.dft.minutes(attempt),
         attempt=lambda wildcards, attempt: attempt,
     params:
         given=lambda wildcards: CAMPAIGN.settings("calculate", wildcards.system),

@@ -90,7 +90,7 @@ def _print(reference: "Reference") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from chggen.stability import hull_energy
+    from chggen.stability import hull_formation_energy
 
     console = Console(highlight=False)
     console.print(f"[bold]{reference.name}[/bold] ({reference.date or 'no date'})", markup=True)
@@ -110,7 +110,7 @@ def _print(reference: "Reference") -> None:
     ]
     rows.sort(key=lambda row: (len(parse_formula(row[0])), row[0], row[2]))
     for formula, label, energy in rows:
-        above = max(0.0, energy - hull_energy(reference, formula))
+        above = max(0.0, energy - hull_formation_energy(reference, formula))
         stable = "yes" if above < _SAME else ""
         table.add_row(formula, label, f"{energy:.4f}", f"{above:.4f}", stable)
     console.print(table)

@@ -95,10 +95,18 @@ class DftConfig(Strict):
         keys |= {"gpaw"} if self.engine == "gpaw" else {"input_set", "pre_relax"}
         return self.model_dump(mode="json", include=keys, exclude={"gpaw": {"ranks"}})
 
+    def memory(self, attempt: int) -> int:
+        """MB of an attempt; the one after the last computes nothing."""
+        return self.mem_mb * (attempt if attempt <= self.attempts else 1)
+
+    def minutes(self, attempt: int) -> int:
+        """Time limit of an attempt; the one after the last computes nothing."""
+        return self.runtime * (attempt if attempt <= self.attempts else 1)
+
     @property
     def cores(self) -> int:
         """Cores that a job takes on this machine, as far as the config knows."""
-        return self.gpaw.ranks if self.engine == "gpaw" else 1
+        return self.gpaw.ranks if self.engine == "gpaw" and self.tasks == 1 else 1
 
 
 def vasp_contract(settings: DftConfig) -> Contract:

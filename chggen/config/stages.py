@@ -129,6 +129,9 @@ class RelaxConfig(Strict):
     """Distance tolerance (Å) at which that space group is found."""
     fix_host: bool = False
     """In ``rerelax``, move only the guests that were inpainted; hosts and cell stay."""
+    trajectories: bool = False
+    """Keep every step: a trajectory of torch-sim (HDF5) per structure, in a folder beside
+    the table (``relaxed_paths``), named by the id of the structure it starts from."""
 
 
 class LadderStep(Strict):

@@ -20,6 +20,8 @@ from custodian.custodian import Custodian, CustodianError
 from custodian.vasp import handlers, validators
 from custodian.vasp.jobs import VaspJob
 
+from chggen.dft.outputs import STOP_ASKED
+
 #: Mended errors after which a step is given up.
 MAX_ERRORS: Final = 8
 #: Seconds between looks at the process, and looks between checks of its files.
@@ -215,6 +217,7 @@ def _watched(job: _Job, folder: Path, deadline: Deadline) -> Iterator[None]:
     def watch(stop: float, end: float) -> None:
         if over.wait(max(0.0, stop - time.monotonic())):
             return
+        (folder / STOP_ASKED).touch()
         (folder / "STOPCAR").write_text("LABORT = .TRUE.\n", encoding="utf-8")
         if over.wait(max(0.0, end - time.monotonic())):
             return

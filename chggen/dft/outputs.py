@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 #: Lines of OUTCAR: the end, a relaxation that met its criterion, a run that was stopped.
 _END: Final = "General timing and accounting"
 _RELAXED: Final = "reached required accuracy"
-_STOPPED: Final = ("soft stop encountered", "hard stop encountered")
+_STOPPED: Final = ("soft stop encountered", "hard stop encountered", "hard stop was set")
+#: File that says that VASP was asked to stop; it deletes STOPCAR itself.
+STOP_ASKED: Final = "stop_asked"
 _GPA: Final = 0.1  # per kbar
 #: What pymatgen raises on a vasprun.xml that is not whole; lxml's error is a SyntaxError.
 DAMAGE: Final = (
@@ -84,7 +86,9 @@ def read(folder: Path) -> Output | None:
             last = run.ionic_steps[-1]
             forces, stress = np.array(last["forces"]), np.array(last.get("stress", np.nan))
             relaxes = run.parameters.get("NSW", 0) > 1 and run.parameters.get("IBRION", -1) >= 0
-            stopped = any(line in text for line in _STOPPED)
+            # a relaxation says if it met its criterion all the same, a static run does not
+            asked = not relaxes and (folder / STOP_ASKED).is_file()
+            stopped = asked or any(line in text for line in _STOPPED)
             output = Output(
                 structure=run.final_structure,
                 energy=float(run.final_energy),

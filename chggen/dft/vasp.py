@@ -167,7 +167,8 @@ class _Calculation:
 
     def _set_up(self, step: str, folder: Path) -> None:
         """Inputs of a step: as the step before left it, or as this one stopped."""
-        (folder / "STOPCAR").unlink(missing_ok=True)
+        for name in ("STOPCAR", outputs.STOP_ASKED):
+            (folder / name).unlink(missing_ok=True)
         if self._goes_on(folder):
             (folder / "CONTCAR").replace(folder / "POSCAR")
             return

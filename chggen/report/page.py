@@ -15,8 +15,8 @@ from markupsafe import Markup, escape
 from chggen.analysis.rates import ALL, tolerances
 from chggen.analysis.rows import ROUTES, Outcomes
 from chggen.config import Config
-from chggen.report import candidates as best_structures
 from chggen.report import calculations, cell, charts, facts, hull, screening, sections, story, text
+from chggen.report import candidates as best_structures
 from chggen.report.phases import Loaded, load_phases, section_of
 from chggen.schema import SCHEMAS
 from chggen.tables import Row

@@ -57,9 +57,12 @@ def gates_by_composition(outcomes: Outcomes) -> dict[str, Any]:
 
 
 def _reasons(reasons: pd.Series) -> list[str]:
-    """Most frequent reasons; one that is different for each row is an example only."""
+    """Most frequent reasons; of those that are different for each row one as an example."""
     found = Counter(str(r) for r in reasons.dropna() if r)
-    return [reason for reason, _ in found.most_common(_MOST_REASONS)]
+    common = [reason for reason, n in found.most_common(_MOST_REASONS) if n > 1]
+    if common or len(found) == 1:
+        return common or list(found)
+    return [f"for instance: {next(iter(found))}"] if found else []
 
 
 def after_campaign(outcomes: Outcomes) -> Markup | None:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from chggen import progress as bars
 from chggen import provenance, structurefiles, tables
-from chggen.competing import Given, given_phases, require_elements
+from chggen.competing import require_elements
 from chggen.config import RelaxConfig
 from chggen.crystal import row_id
 from chggen.energyspecs import Potentials, ReferenceConfig
 from chggen.errors import Status
+from chggen.phases import Given, given_phases
 from chggen.potential import NONE_OWN, load_named
 from chggen.references import cache_path
 from chggen.relaxation import Relaxation, relax

@@ -14,6 +14,7 @@ from chggen.crystal import Crystal, has_structure, row_id
 from chggen.energyspecs import Potentials
 from chggen.errors import Status
 from chggen.potential import NONE_OWN, load_named
+from chggen.potential.paths import Paths
 from chggen.relaxation import Relaxation
 from chggen.relaxation import relax as relax_crystals
 from chggen.stages.lineage import descend
@@ -63,7 +64,16 @@ def relax(
     model = load_named(settings.potential, potentials)
     guests = [_guests(rows[i]) for i in good] if name == "inpainted" else None
     crystals = [Crystal.from_row(rows[i]) for i in good]
-    relaxed = relax_crystals(crystals, settings, model=model, progress=progress, movable=guests)
+    folder = Path(output).with_name(f"{OUTPUTS[name]}_paths")
+    files = [folder / f"{rows[i]['id']}.h5" for i in good]
+    relaxed = relax_crystals(
+        crystals,
+        settings,
+        model=model,
+        progress=progress,
+        movable=guests,
+        paths=Paths(files) if settings.trajectories else None,
+    )
     results = dict(zip(good, relaxed, strict=True))
     contract = {
         "potential": settings.potential,

@@ -15,7 +15,7 @@ from chggen.report.page import Files, render
 _STEPS = 3
 
 
-def report(
+def report(  # noqa: PLR0913 - every table of a system
     system: str,
     paths: Mapping[str, Sequence[str | Path]],
     screened: str | Path,

@@ -16,7 +16,7 @@ from chggen.energyspecs import ReferenceConfig
 from chggen.errors import ContractError
 from chggen.matching import duplicates, match_known
 from chggen.references import Reference
-from chggen.stability import decomposition, hull_energy, with_candidates
+from chggen.stability import decomposition, hull_formation_energy, with_candidates
 from chggen.stages.lineage import LINEAGE, usable
 from chggen.stages.second import SecondLevel, judge_again
 from chggen.stages.selection import cut, select, sound
@@ -159,7 +159,7 @@ def _campaign_hull(rows: list[tables.Row], reference: Reference, settings: Scree
             lowest[row["composition"]] = min(energy, lowest.get(row["composition"], energy))
     whole = with_candidates(reference, lowest)
     for row in judged:
-        above = row["formation_energy_per_atom"] - hull_energy(whole, row["composition"])
+        above = row["formation_energy_per_atom"] - hull_formation_energy(whole, row["composition"])
         row["campaign_decomposition_energy"] = above
         row["on_campaign_hull"] = sound(row, settings) and above < _ON_HULL
 

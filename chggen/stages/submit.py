@@ -6,13 +6,13 @@ from pathlib import Path
 from chggen import composition as comp
 from chggen import progress as bars
 from chggen import provenance, tables
-from chggen.competing import given_phases
 from chggen.config import DftConfig
 from chggen.crystal import Crystal, has_structure, row_id
 from chggen.dft.engine import Engine
 from chggen.dft.engines import load_engine
 from chggen.energyspecs import ReferenceConfig
 from chggen.errors import Status
+from chggen.phases import given_phases
 from chggen.stages.lineage import LINEAGE, STRUCTURE
 
 #: Folder of the calculations, beside the table.

@@ -12,6 +12,7 @@ from pymatgen.io.vasp.inputs import Incar, Poscar, PotcarSingle
 from chggen.config import DftConfig
 from chggen.crystal import Crystal
 from chggen.dft.inputs import prepare
+from tests.stand_ins.potcars import MARK, fake_potcars
 
 CRYSTAL = Crystal.of(
     np.diag([5.0, 6.0, 7.0]),
@@ -28,18 +29,9 @@ def _no_potcars(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def potcars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A collection of files in the form of POTCARs, with nothing in them."""
-    for name in ("Zn", "P", "S"):
-        place = tmp_path / "psp" / PotcarSingle.functional_dir["PBE_64"] / name
-        place.mkdir(parents=True)
-        (place / "POTCAR").write_text(
-            f"  PAW_PBE {name} 01Jan2000\n   1.0\n parameters from PSCTR are:\n"
-            f"   VRHFIN ={name}: s2\n   LEXCH  = PE\n   TITEL  = PAW_PBE {name} 01Jan2000\n"
-            "   ENMAX  =  100.000; ENMIN  =   80.000 eV\n   ZVAL   =    2.000\n"
-            " END of PSCTR-controll parameters\n local part\n  0.1 0.2 0.3\n SECRET\n"
-            " End of Dataset\n"
-        )
-    monkeypatch.setitem(SETTINGS, "PMG_VASP_PSP_DIR", str(tmp_path / "psp"))
-    return tmp_path / "psp"
+    place = fake_potcars(tmp_path / "psp")
+    monkeypatch.setitem(SETTINGS, "PMG_VASP_PSP_DIR", str(place))
+    return place
 
 
 @pytest.mark.parametrize("input_set", ["MP24RelaxSet", "MPScanRelaxSet"])
@@ -48,13 +40,22 @@ def test_inputs_are_r2scan_and_hold_the_structure(tmp_path: Path, input_set: str
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert prepare(CRYSTAL, place, DftConfig(input_set=input_set)) == "spec"
-    assert {p.name for p in place.iterdir()} == {"INCAR", "POSCAR", "POTCAR.spec"}
-    incar = Incar.from_file(place / "INCAR")
-    assert incar["METAGGA"].upper() == "R2SCAN"
+    assert {p.name for p in place.iterdir()} == {"pre_relax", "relax", "static"}
+    for folder in place.iterdir():
+        assert {p.name for p in folder.iterdir()} == {"INCAR", "POSCAR", "POTCAR.spec"}
+    before, incar, static = (
+        Incar.from_file(place / step / "INCAR") for step in ("pre_relax", "relax", "static")
+    )
+    assert (before["GGA"].upper(), before.get("METAGGA")) == ("PS", None)
+    assert (before["ISIF"], before["LWAVE"]) == (3, True)
+    assert incar["METAGGA"].upper() == static["METAGGA"].upper() == "R2SCAN"
+    assert "GGA" not in incar
     assert incar["LASPH"] is True
     assert incar["ENCUT"] == 680
     assert incar["ISIF"] == 3
+    assert static["NSW"] == 0
     assert "KSPACING" in incar  # so there is no KPOINTS file
+    place /= "relax"
     structure = Poscar.from_file(place / "POSCAR", check_for_potcar=False).structure
     assert structure.lattice.matrix == pytest.approx(CRYSTAL.cell)
     for z, frac in zip(CRYSTAL.atomic_numbers, CRYSTAL.frac_coords, strict=True):
@@ -70,13 +71,13 @@ def test_potcars_where_there_are_some(
 ) -> None:
     assert potcars.is_dir()
     assert prepare(CRYSTAL, tmp_path / "full", DftConfig()) == "full"
-    text = (tmp_path / "full" / "POTCAR").read_text()
+    text = (tmp_path / "full" / "static" / "POTCAR").read_text()
     assert [text.index(f"PAW_PBE {s} ") for s in ("Zn", "P", "S")] == sorted(
         text.index(f"PAW_PBE {s} ") for s in ("Zn", "P", "S")
     )
     assert prepare(CRYSTAL, tmp_path / "spec", DftConfig(potcar="spec")) == "spec"
-    assert not (tmp_path / "spec" / "POTCAR").exists()
-    assert "SECRET" not in "".join(capfd.readouterr())
+    assert not list((tmp_path / "spec").rglob("POTCAR"))
+    assert MARK not in "".join(capfd.readouterr())
 
 
 def test_a_missing_potcar_leaves_nothing(tmp_path: Path, potcars: Path) -> None:
@@ -86,20 +87,35 @@ def test_a_missing_potcar_leaves_nothing(tmp_path: Path, potcars: Path) -> None:
     assert not list((tmp_path / "dft").iterdir())
 
 
-def test_written_again(tmp_path: Path) -> None:
+def test_written_again(tmp_path: Path, potcars: Path) -> None:
+    place = tmp_path / "results" / "abc"
+    prepare(CRYSTAL, place, DftConfig(potcar="spec"))
+    poscar = place / "relax" / "POSCAR"
+    before = poscar.stat().st_mtime_ns
+    prepare(CRYSTAL, place, DftConfig(potcar="spec"))  # the same inputs: nothing is touched
+    assert poscar.stat().st_mtime_ns == before
+    assert potcars.is_dir()
+    assert prepare(CRYSTAL, place, DftConfig()) == "full"  # POTCARs are there by now
+    assert not list(place.rglob("POTCAR.spec"))
+    assert [p.name for p in place.parent.iterdir()] == ["abc"]
+
+
+def test_a_calculation_that_was_begun_is_left_alone(tmp_path: Path) -> None:
     place = tmp_path / "abc"
     prepare(CRYSTAL, place, DftConfig())
-    before = (place / "POSCAR").stat().st_mtime_ns
-    (place / "OUTCAR").write_text("a calculation")
-    prepare(CRYSTAL, place, DftConfig())  # the same inputs: nothing is touched
-    assert (place / "POSCAR").stat().st_mtime_ns == before
-    with pytest.raises(OSError, match="OUTCAR"):
-        prepare(CRYSTAL, place, DftConfig(input_set="MPScanRelaxSet"))
-    assert (place / "OUTCAR").exists()
-    (place / "OUTCAR").unlink()
-    prepare(CRYSTAL, place, DftConfig(input_set="MPScanRelaxSet"))
-    assert Incar.from_file(place / "INCAR")["ALGO"] == "All"
-    assert [p.name for p in tmp_path.iterdir()] == ["abc"]
+    (place / "relax" / "OUTCAR").write_text("a calculation")
+    (place / "relax" / "INCAR").write_text("ALGO = All  # mended")
+    assert prepare(CRYSTAL, place, DftConfig()) == "spec"
+    assert (place / "relax" / "INCAR").read_text() == "ALGO = All  # mended"
+    assert (place / "relax" / "OUTCAR").exists()
+
+
+def test_gga_is_the_pair_that_mp2020_corrects(tmp_path: Path) -> None:
+    prepare(CRYSTAL, tmp_path / "abc", DftConfig(functional="GGA/GGA+U"))
+    assert {p.name for p in (tmp_path / "abc").iterdir()} == {"relax", "static"}
+    incar = Incar.from_file(tmp_path / "abc" / "relax" / "INCAR")
+    assert (incar["ENCUT"], incar.get("METAGGA")) == (520, None)
+    assert (tmp_path / "abc" / "static" / "KPOINTS").is_file()
 
 
 def test_others_may_read(tmp_path: Path) -> None:

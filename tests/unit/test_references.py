@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 from chggen import tables
 from chggen.campaign import Campaign
 from chggen.cli import app
-from chggen.competing import given_phases, load_competing, relaxed_reference
+from chggen.competing import load_competing, relaxed_reference
 from chggen.config import RelaxConfig, ScreenConfig
 from chggen.contracts import Contract
 from chggen.energyspecs import PotentialConfig, ReferenceConfig
 from chggen.errors import ConfigError, ContractError, ReferenceCoverageError, Status
+from chggen.phases import given_phases
 from chggen.references import KEY_VARIABLE, cache_path, coverage_problem, load_reference
 from chggen.stability import decomposition
 from chggen.stages.reference import reference
@@ -443,7 +444,7 @@ def test_relax_and_show_on_the_command_line(phases: Path, tmp_path: Path) -> Non
     asked = ("--system", "Zn-S", "--config", config)
     spoken("reference", "relax", *asked, "-o", output)
     words = spoken("reference", "show", *asked)
-    assert "pairs: structures of cifs" in words
+    assert "structures of cifs, relaxed by pairs" in words
     assert "damaged.cif ZnS2: failed" in words
     assert "compound.cif" in words
     alone = spoken(

@@ -96,7 +96,7 @@ def test_selected_rows_have_inputs(campaign: Path) -> None:
     assert {row["parent_id"] for row in submitted} == selected
     for row in submitted:
         if row["status"] == Status.OK:
-            folder = campaign / "results" / "Zn-S" / row["directory"]
+            folder = campaign / "results" / "Zn-S" / row["directory"] / "relax"
             assert {"INCAR", "POSCAR", "POTCAR.spec"} <= {p.name for p in folder.iterdir()}
 
 

@@ -1,0 +1,48 @@
+"""A campaign whose competing phases are relaxed by its own potential."""
+
+from pathlib import Path
+
+import yaml
+
+from chggen import tables
+from chggen.competing import relaxed_reference
+from tests.unit.test_references import caesium_chloride, fcc, layered, pairs, write
+from tests.workflow.conftest import ROOT, Run
+
+
+def test_the_potential_as_its_own_reference(snakemake: Run, tmp_path: Path) -> None:
+    write(tmp_path / "start", a=caesium_chloride(a=2.8), b=layered().scale_lattice(25))
+    phases = write(tmp_path / "phases", zinc=fcc("Zn"), sulphur=fcc("S"), known=layered())
+    write(phases, damaged="data_x\n_chemical_formula_sum 'Zn1 S2'\n")
+    content = yaml.safe_load((ROOT / "config" / "test.yaml").read_text())
+    content["generate"] = {"generator": "file", "path": "start"}
+    content["systems"]["Zn-S"] |= {"reference": "potential", "phases": "phases"}
+    content["systems"]["Zn-S"]["formula_units"] = [1]
+    own = pairs()["pairs"].model_dump(mode="json", exclude_none=True)
+    content |= {"potentials": {"pairs": own}, "screen": {"threshold": 0.5}}
+    content["relax"] = {"potential": "pairs", "max_steps": 200}
+    content["inpaint"] |= {"ranking_potential": "pairs"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    given = ("--configfile", tmp_path / "mine.yaml")
+    result = snakemake(*given, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout
+
+    folder = tmp_path / "results" / "Zn-S"
+    reference = relaxed_reference(folder / "referenced.parquet", {"Zn", "S"})
+    rows = tables.read(folder / "screened.parquet", "screened")
+    assert {row["reference_hash"] for row in rows} == {reference.hash}
+    judged = [row for row in rows if row["decomposition_energy"] is not None]
+    assert {row["functional"] for row in judged} == {"pairs"}
+    assert "known.cif" in {row["known_phase"] for row in judged}
+    page = (folder / "report.html").read_text()
+    assert "The reference is not complete" in page
+    assert "damaged.cif" in page
+    assert "structures of phases, relaxed by pairs" in page
+    assert "no phase diagram here" not in page
+
+    assert "Nothing to be done" in snakemake(*given, cwd=tmp_path).stdout
+    write(phases, sulphur=fcc("S").scale_lattice(48))
+    result = snakemake(*given, "--dry-run", cwd=tmp_path)
+    planned = {line.split()[0] for line in result.stdout.splitlines() if line.split()[1:] == ["1"]}
+    assert {"reference", "screen", "submit", "report"} <= planned
+    assert not {"generate", "relax", "refine", "inpaint", "rerelax"} & planned
