@@ -18,6 +18,8 @@ from chggen.errors import DriverError
 
 Say = Callable[[str], None]
 
+_DRY = frozenset({"-n", "--dry-run", "--dryrun"})
+
 #: Steps of CPU time, in seconds, that count as a sign of life: planning takes many of them,
 #: while waiting takes next to nothing.
 _PLANNING = 10.0
@@ -46,9 +48,12 @@ def resume(
     made; otherwise they are cancelled. ``watch`` is the time in minutes after which a
     driver without jobs and without a word counts as hanging; it is then ended, as one
     that was killed, and the next of at most ``rounds`` begins. Gives Snakemake's exit
-    code; raises :class:`DriverError` if a driver is alive, SLURM does not answer or the
-    rounds are over.
+    code; raises :class:`DriverError` if a driver is alive, SLURM does not answer, the
+    rounds are over, or Snakemake is to run dry, which would leave nothing running.
     """
+    dry = _DRY.intersection(start.arguments)
+    if dry:
+        raise DriverError(f"'{dry.pop()}' resumes nothing; ask snakemake for it")
     for turn in range(1, rounds + 1):
         clear(start, say, wait=wait)
         unlock(start)

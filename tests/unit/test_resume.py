@@ -223,6 +223,13 @@ def test_a_driver_with_jobs_or_words_does_not_hang(campaign: Path, slurm: Path) 
     assert said == ["starting Snakemake, round 1 of at most 5"]
 
 
+def test_a_dry_run_touches_nothing(campaign: Path, slurm: Path) -> None:
+    (slurm / "queue").write_text(f"1|PENDING|{RUN}|{campaign}\n")
+    with pytest.raises(DriverError, match="'--dry-run' resumes nothing"):
+        resume(Pretend(campaign, ("pass", "--dry-run")), print)
+    assert not cancelled(slurm)
+
+
 def test_rounds_are_limited(tmp_path: Path) -> None:
     program = f"import os\nos.kill(os.getpid(), {int(signal.SIGKILL)})"
     said: list[str] = []
