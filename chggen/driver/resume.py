@@ -53,7 +53,7 @@ def resume(
     """
     dry = _DRY.intersection(start.arguments)
     if dry:
-        raise DriverError(f"'{dry.pop()}' resumes nothing; ask snakemake for it")
+        raise DriverError(f"'{min(dry)}' resumes nothing; ask snakemake for it")
     for turn in range(1, rounds + 1):
         clear(start, say, wait=wait)
         unlock(start)
