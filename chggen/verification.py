@@ -6,7 +6,7 @@ Used at parse time: no torch, no pymatgen, nothing of an engine.
 from typing import Any
 
 from chggen import structurefiles
-from chggen.config import Config, SystemConfig, cannot_run, vasp_contract
+from chggen.config import Config, SystemConfig, cannot_run, potcar_directory, vasp_contract
 from chggen.contracts import require_same
 from chggen.energyspecs import ReferenceConfig
 from chggen.errors import ConfigError, ContractError
@@ -70,6 +70,9 @@ def facts(stage: str, config: Config, name: str) -> dict[str, Any]:
 def _submit_facts(config: Config, name: str) -> dict[str, Any]:
     system = config.systems[name]
     facts: dict[str, Any] = {"phases": None}
+    if config.dft.engine == "vasp":
+        # inputs are written again when POTCARs have come, or gone
+        facts["potcars"] = config.dft.potcar == "auto" and bool(potcar_directory())
     # phases that the potential relaxed come as a table
     if config.dft.calculates_phases and system.reference.source != "potential":
         facts["phases"] = str(system.phases)

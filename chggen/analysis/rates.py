@@ -113,8 +113,12 @@ def tolerances(config: Config) -> dict[str, str]:
         "funnel/too_close": f"distance ≥ {screen.min_distance:g} Å",
         "funnel/above_threshold": below,
         "funnel/not_symmetric": symmetric,
-        "funnel/space_group_full": f"at most {screen.max_per_space_group or 'all'}",
-        "funnel/over_limit": f"at most {screen.max_selected}",
+        "funnel/space_group_full": (
+            f"at most {screen.max_per_space_group} of a composition and space group"
+            if screen.max_per_space_group
+            else ""
+        ),
+        "funnel/over_limit": f"at most {screen.max_selected} of a composition",
         "funnel/second_threshold": (
             f"E_d < {screen.second_threshold:g} eV/atom" if screen.second_threshold else ""
         ),

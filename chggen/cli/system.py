@@ -79,5 +79,6 @@ def report(
             campaign.config,
             progress,
             referenced=next(iter(campaign.referenced(system)), None),
-            collected=next(iter(campaign.collected(system)), None),
+            # before the calculations end, the page is made without them
+            collected=next((p for p in campaign.collected(system) if Path(p).is_file()), None),
         )

@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from chggen.config.dft import DftConfig, GpawConfig, cannot_run, vasp_contract
+from chggen.config.dft import DftConfig, GpawConfig, cannot_run, potcar_directory, vasp_contract
 from chggen.config.screening import ReportConfig, ScreenConfig
 from chggen.config.stages import (
     BRAVAIS_TYPES,
@@ -63,6 +63,7 @@ __all__ = [
     "TrainConfig",
     "cannot_run",
     "generator_plugins",
+    "potcar_directory",
     "vasp_contract",
 ]
 

@@ -5,7 +5,9 @@ Loads custodian's handlers (two seconds): import it where a run begins.
 
 import json
 import logging
+import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -20,6 +22,7 @@ from custodian.custodian import Custodian, CustodianError
 from custodian.vasp import handlers, validators
 from custodian.vasp.jobs import VaspJob
 
+from chggen.dft.memory import read_json, write_json
 from chggen.dft.outputs import STOP_ASKED
 
 #: Mended errors after which a step is given up.
@@ -41,6 +44,8 @@ _NO_MEMORY: Final = (
 #: Loggers that would print tracebacks, and with them what stands in files.
 _CHATTY: Final = ("custodian", "VasprunXMLValidator", "VaspFilesValidator")
 _LOG: Final = "custodian.json"
+#: Process that runs in a folder.
+_RUNNING: Final = "running.json"
 
 
 class OutOfTimeError(Exception):
@@ -89,7 +94,9 @@ class _Job(VaspJob):  # type: ignore[misc]
     def run(self, directory: str = "./") -> Any:  # noqa: ANN401 - a Popen
         if self.deadline.passed:
             raise OutOfTimeError
-        return super().run(directory=directory)
+        process = super().run(directory=directory)
+        write_json(Path(directory) / _RUNNING, {"host": socket.gethostname(), "pid": process.pid})
+        return process
 
     def stop(self, directory: Path) -> None:
         """Kill whatever runs."""
@@ -108,6 +115,7 @@ def run(folder: Path, command: Sequence[str], deadline: Deadline) -> Ended:
     Whatever ends this function (also an exception, SIGINT or SIGTERM) ends VASP.
     """
     _keep_log(folder)
+    _end_orphan(folder)
     # auto_npar would write NPAR for the machine that it looks at, auto_gamma parse POTCARs
     job = _Job(list(command), auto_npar=False, auto_gamma=False, backup=False)
     job.deadline = deadline
@@ -134,6 +142,7 @@ def run(folder: Path, command: Sequence[str], deadline: Deadline) -> Ended:
             reason = f"VASP does not start ({error.strerror or error})"
         finally:
             job.stop(folder)
+            (folder / _RUNNING).unlink(missing_ok=True)
     killed = job.exit_code in _KILLED or _memory_ended(folder)
     return Ended(killed, reason)
 
@@ -156,6 +165,23 @@ def mended(folder: Path) -> list[str]:
 
 def _number(log: Path) -> int:
     return int(log.name.split(".")[1])
+
+
+def _end_orphan(folder: Path) -> None:
+    """Kill a VASP that outlived its job (which got SIGKILL) and still writes here.
+
+    Only on this machine, and only if the process works in this folder: process ids are
+    used again. A cluster's scheduler ends the processes of a job itself.
+    """
+    found = read_json(folder / _RUNNING)
+    if not isinstance(found, dict) or found.get("host") != socket.gethostname():
+        return
+    try:
+        if Path(f"/proc/{found['pid']}/cwd").resolve() == folder.resolve():
+            # custodian starts it as the leader of a group of its own
+            os.killpg(found["pid"], signal.SIGKILL)
+    except (OSError, KeyError, TypeError):
+        return
 
 
 def _keep_log(folder: Path) -> None:

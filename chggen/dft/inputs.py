@@ -64,8 +64,8 @@ def prepare(crystal: Crystal, directory: Path, settings: DftConfig) -> str:
 
 
 def begun(directory: Path) -> bool:
-    """True if anything but inputs stands in a directory: a calculation was begun there."""
-    return any(p.is_file() and p.name not in INPUTS for p in directory.rglob("*"))
+    """True if anything but inputs stands in the folder of a step: VASP was started there."""
+    return any(p.is_file() and p.name not in INPUTS for p in directory.glob("*/**/*"))
 
 
 def potcar_of(directory: Path, settings: DftConfig) -> str:

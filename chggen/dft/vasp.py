@@ -6,6 +6,7 @@ on from its last geometry and wave functions.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -149,7 +150,7 @@ class _Calculation:
             self._set_up(step, folder)
         except (OSError, ValueError, KeyError) as error:
             return Status.FAILED, f"inputs: {str(error).splitlines()[0] if str(error) else error!r}"
-        ended = custody.run(folder, self.settings.command, self.deadline)
+        ended = custody.run(folder, _absolute(self.settings.command), self.deadline)
         return self._verdict(ended, outputs.read(folder))
 
     def _verdict(self, ended: "Ended", output: outputs.Output | None) -> tuple[Status, str]:
@@ -200,6 +201,11 @@ class _Calculation:
             return False
         share = crystal.volume / start.volume
         return _VOLUMES[0] < share < _VOLUMES[1] and crystal.min_distance > _LEAST_DISTANCE
+
+
+def _absolute(command: Sequence[str]) -> list[str]:
+    """The command with its paths made absolute: VASP is started in another directory."""
+    return [str(Path(w).absolute()) if "/" in w and Path(w).exists() else w for w in command]
 
 
 def _spent(directory: Path) -> float:

@@ -19,8 +19,8 @@ _MOST_NAMED: Final = 6
 def gates(outcomes: Outcomes, rates: Rates) -> list[dict[str, Any]]:
     """Every gate where something stopped, in order, and the selected: lines add up to all.
 
-    Each has how many stopped there by route, the most frequent reasons, how many were left
-    after it, and what share of all that is.
+    Each has how many stopped there by route, what was asked or else the most frequent
+    reasons, how many were left after it, and what share of all that is.
     """
     attempts = outcomes.attempts
     left, out = len(attempts), []
@@ -30,13 +30,14 @@ def gates(outcomes: Outcomes, rates: Rates) -> list[dict[str, Any]]:
         if here.empty and not last:
             continue
         left -= 0 if last else len(here)
+        rate = rates.get(f"funnel/{gate}")
         out.append(
             {
                 "gate": gate.value,
                 "text": GATE_TEXT[gate],
                 "rates": {route: rates.get(f"funnel/{gate}", route) for route in ROUTES},
-                "rate": rates.get(f"funnel/{gate}"),
-                "reasons": _reasons(here["gate_reason"]) if not last else [],
+                "rate": rate,
+                "reasons": _reasons(gate, here["gate_reason"], rate["tolerance"]),
                 "guaranteed": int(here["guaranteed"].fillna(value=False).sum()),
                 "left": left,
                 "share": left / len(attempts),
@@ -56,13 +57,12 @@ def gates_by_composition(outcomes: Outcomes) -> dict[str, Any]:
     return {"gates": [(gate.value, GATE_TEXT[gate]) for gate in used], "lines": lines}
 
 
-def _reasons(reasons: pd.Series) -> list[str]:
-    """Most frequent reasons; of those that are different for each row one as an example."""
+def _reasons(gate: Gate, reasons: pd.Series, asked: str) -> list[str]:
+    """What a gate asks for, or why structures stopped there, most frequent first."""
+    if gate in {Gate.SELECTED, Gate.DUPLICATE}:  # no reason, and a different one for each
+        return []
     found = Counter(str(r) for r in reasons.dropna() if r)
-    common = [reason for reason, n in found.most_common(_MOST_REASONS) if n > 1]
-    if common or len(found) == 1:
-        return common or list(found)
-    return [f"for instance: {next(iter(found))}"] if found else []
+    return [asked] if asked else [reason for reason, _ in found.most_common(_MOST_REASONS)]
 
 
 def after_campaign(outcomes: Outcomes) -> Markup | None:

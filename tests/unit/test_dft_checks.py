@@ -71,6 +71,8 @@ def test_calculations_are_planned_only_where_they_can_run(
     assert able.notice is None
     assert "results/Zn-S/collected.parquet" in able.targets()
     assert campaign({}).notice is None
+    # submit runs again when POTCARs have come
+    assert without.settings("submit", "Zn-S") != able.settings("submit", "Zn-S")
     assert not campaign({}).collected("Zn-S")
 
 

@@ -110,6 +110,13 @@ def test_a_calculation_that_was_begun_is_left_alone(tmp_path: Path) -> None:
     assert (place / "relax" / "OUTCAR").exists()
 
 
+def test_a_job_that_found_no_potcars_does_not_keep_them_out(tmp_path: Path, potcars: Path) -> None:
+    assert potcars.is_dir()
+    prepare(CRYSTAL, tmp_path / "abc", DftConfig(potcar="spec"))
+    (tmp_path / "abc" / "attempts.json").write_text("{}")  # VASP was never started
+    assert prepare(CRYSTAL, tmp_path / "abc", DftConfig()) == "full"
+
+
 def test_gga_is_the_pair_that_mp2020_corrects(tmp_path: Path) -> None:
     prepare(CRYSTAL, tmp_path / "abc", DftConfig(functional="GGA/GGA+U"))
     assert {p.name for p in (tmp_path / "abc").iterdir()} == {"relax", "static"}

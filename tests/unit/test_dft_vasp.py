@@ -1,7 +1,9 @@
 """Engine vasp, run on the stand-in: every way to end, and to go on."""
 
 import json
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,6 +149,32 @@ def test_a_damaged_geometry_is_not_gone_on_from(tmp_path: Path, goes_wrong: Mode
     assert vasp.run(place, seconds=None).status == Status.OK
     start = Vasprun(place / "relax" / "vasprun.xml", parse_potcar_file=False).initial_structure
     assert start.volume == pytest.approx(CRYSTAL.volume)
+
+
+def test_a_vasp_that_outlived_its_job_is_ended_first(tmp_path: Path, goes_wrong: Modes) -> None:
+    vasp, place = engine(), tmp_path / "abc"
+    vasp.prepare(CRYSTAL, place)
+    goes_wrong("*/relax=slow:60")
+    script = (
+        "import sys; from pathlib import Path; from chggen.config import DftConfig;"
+        "from chggen.dft.vasp import Vasp;"
+        f"Vasp(DftConfig(command=[sys.executable, {str(STAND_IN)!r}], pre_relax=False))"
+        f".run(Path({str(place)!r}), seconds=None)"
+    )
+    job = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parents[2])
+    note = place / "relax" / "running.json"
+    deadline = time.monotonic() + 120
+    while not note.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    job.kill()
+    job.wait()
+    orphan = json.loads(note.read_text())["pid"]
+    assert Path(f"/proc/{orphan}").exists()
+    goes_wrong("ok")
+    assert vasp.run(place, seconds=None).status == Status.OK
+    assert not note.exists()
+    status = Path(f"/proc/{orphan}/status")  # a zombie where nothing reaps it
+    assert not status.exists() or "Z (zombie)" in status.read_text()
 
 
 def test_it_stops_in_time_and_goes_on(tmp_path: Path, goes_wrong: Modes) -> None:

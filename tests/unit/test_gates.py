@@ -299,7 +299,9 @@ def test_the_funnel_on_the_page_adds_up(invented: Any) -> None:
     for line in lines[:-1]:
         left -= line["rate"]["k"]
         assert line["left"] == left
-        assert line["reasons"] or line["gate"] == "selected"
+        assert line["reasons"] or line["gate"] == "duplicate"
+    (high,) = (line for line in lines if line["gate"] == "above_threshold")
+    assert high["reasons"] == ["E_d < 0.1 eV/atom"]
     assert lines[-1]["gate"] == "selected"
     assert lines[-1]["rate"]["k"] == left
     by = screening.gates_by_composition(outcomes)
