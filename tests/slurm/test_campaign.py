@@ -17,12 +17,18 @@ from tests.stand_ins.potcars import MARK, fake_potcars
 
 FAULTY_VASP = Path(__file__).parent / "faulty_vasp.py"
 
-#: Forms of zinc sulphide: space group, cell, position of sulphur (zinc at the origin).
+#: Forms of zinc sulphide: space group, cell, positions of zinc and of sulphur.
 FORMS = {
-    "zincblende": ("F-43m", Lattice.cubic(5.4), [0.25, 0.25, 0.25]),
-    "rocksalt": ("Fm-3m", Lattice.cubic(5.1), [0.5, 0.5, 0.5]),
-    "caesium_chloride": ("Pm-3m", Lattice.cubic(3.2), [0.5, 0.5, 0.5]),
-    "nickel_arsenide": ("P6_3/mmc", Lattice.hexagonal(3.6, 5.8), [1 / 3, 2 / 3, 0.25]),
+    "zincblende": ("F-43m", Lattice.cubic(5.4), [0, 0, 0], [0.25, 0.25, 0.25]),
+    "rocksalt": ("Fm-3m", Lattice.cubic(5.1), [0, 0, 0], [0.5, 0.5, 0.5]),
+    "cscl": ("Pm-3m", Lattice.cubic(3.2), [0, 0, 0], [0.5, 0.5, 0.5]),
+    "nias": ("P6_3/mmc", Lattice.hexagonal(3.6, 5.8), [0, 0, 0], [1 / 3, 2 / 3, 0.25]),
+    "wurtzite": (
+        "P6_3mc",
+        Lattice.hexagonal(3.83, 6.26),
+        [1 / 3, 2 / 3, 0],
+        [1 / 3, 2 / 3, 0.375],
+    ),
 }
 
 #: What runs in a row before DFT, each once.
@@ -31,8 +37,8 @@ STEPS = ("generate", "relax", "refine", "inpaint", "rerelax", "screen", "submit"
 
 def structures() -> dict[str, Structure]:
     found = {}
-    for name, (group, lattice, sulphur) in FORMS.items():
-        given = Structure.from_spacegroup(group, lattice, ["Zn", "S"], [[0, 0, 0], sulphur])
+    for name, (group, lattice, *places) in FORMS.items():
+        given = Structure.from_spacegroup(group, lattice, ["Zn", "S"], places)
         found[name] = given.get_primitive_structure()
     return found
 
