@@ -119,34 +119,32 @@ class Campaign:
             f"{what} to run",
         )
 
+    def find(self, what: str) -> psutil.Process | None:
+        """The Python process that does the work of a job, if it runs by now."""
+        rule = what.removeprefix("rule_").partition("_wildcards_")[0]
+        job = next((job.id for job in self.executions(what) if job.state == "RUNNING"), None)
+        for process in processes.jobs(self.folder):
+            try:
+                words, environment = process.cmdline(), process.environ()
+            except psutil.NoSuchProcess:
+                continue
+            python = words and PurePath(words[0]).name.startswith("python")
+            ours = job is not None and environment.get("SLURM_JOB_ID") == job
+            if python and ours and words[-1].endswith(f".{rule}.py"):
+                return process
+        return None
+
     def script(self, what: str) -> psutil.Process:
-        """The Python process that does the work of a running job."""
+        """Same, once it runs."""
         self.running(what)
-        rule, _, wildcards = what.removeprefix("rule_").partition("_wildcards_")
-
-        def find() -> psutil.Process | None:
-            for process in processes.jobs(self.folder):
-                words = process.cmdline()
-                python = PurePath(words[0]).name.startswith("python")
-                if not python or not words[-1].endswith(f".{rule}.py"):
-                    continue
-                environment = process.environ()
-                job = next(j for j in self.executions(what) if j.state == "RUNNING")
-                if environment.get("SLURM_JOB_ID") == job.id:
-                    return process
-            return None
-
-        return until(find, f"the script of {what} {wildcards}")
+        return until(lambda: self.find(what), f"the script of {what}")
 
 
 def until[T](look: Callable[[], T | None], what: str, patience: float = 180) -> T:
     """What ``look`` finds, as soon as it finds something."""
     limit = time.monotonic() + patience
     while time.monotonic() < limit:
-        try:
-            found = look()
-        except (psutil.NoSuchProcess, StopIteration):
-            found = None
+        found = look()
         if found:
             return found
         time.sleep(0.3)

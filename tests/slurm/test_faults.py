@@ -1,6 +1,5 @@
 """What can happen to a job on a cluster, and to the process that drives it."""
 
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -40,10 +39,19 @@ def test_jobs_that_are_cancelled_late_greedy_or_killed_run_again(campaign: Make)
         f"generate:mem_mb=100 if {hit} '3' else 2000",
     )
     run = given.start("--until", "generate")
-    given.script(generate(1)).suspend()
-    given.script(generate(2)).send_signal(signal.SIGKILL)
-    job = given.running(generate(0))
-    subprocess.run(["scancel", job.id], check=True, timeout=60)
+    strikes = {
+        0: lambda script: subprocess.run(
+            ["scancel", script.environ()["SLURM_JOB_ID"]], check=True, timeout=60
+        ),
+        1: lambda script: script.suspend(),
+        2: lambda script: script.kill(),
+    }
+    while strikes:  # in whatever order they come
+        seed, script = until(
+            lambda: next(((s, p) for s in strikes if (p := given.find(generate(s)))), None),
+            f"one of {list(strikes)} to run",
+        )
+        strikes.pop(seed)(script)
     assert run.wait() == 0, given.output.read_text()
     tables_of(given.folder, 5)
     assert given.states(generate(0)) == ["CANCELLED", "COMPLETED"]
