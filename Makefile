@@ -1,8 +1,9 @@
-# make demo      environment, the demo campaign, where to look
-# make demo-dft  the same with a free DFT code (GPAW) at the end
-# make test      environment, all tests
-# make lint      ruff, mypy, snakefmt, snakemake --lint
-# make bench     the measurements behind the claims about speed
+# make demo        environment, the demo campaign, where to look
+# make demo-dft    a campaign with a free DFT code (GPAW) at its end
+# make test        environment, all tests that need no cluster
+# make test-slurm  a campaign on a real SLURM of one node (Debian packages, root)
+# make lint        ruff, mypy, snakefmt, snakemake --lint
+# make bench       the measurements behind the claims about speed
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 VENV := .venv
@@ -17,10 +18,10 @@ HAS_DFT_LIBRARIES := echo 'int main() {}' | g++ -x c++ -include xc.h - -lxc -lop
 PYTHON := $(shell for p in python3.13 python3.12 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help env dft-env demo demo-dft test lint bench train clean
+.PHONY: help env dft-env demo demo-dft test test-slurm lint bench train clean
 
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '/^#/!q;s/^# //p' Makefile
 
 env: $(STAMP)
 
@@ -59,6 +60,12 @@ demo-dft: dft-env
 
 test: env
 	$(BIN)/python -m pytest
+
+# what it starts it stops, whatever the tests say
+test-slurm: env
+	$(BIN)/python tests/slurm/cluster.py start
+	$(BIN)/python -m pytest tests/slurm; result=$$?; \
+	$(BIN)/python tests/slurm/cluster.py stop; exit $$result
 
 lint: env
 	$(BIN)/ruff check .

@@ -144,7 +144,20 @@ class Campaign:
         return code_digest(f"chggen.stages.{'relax' if stage == 'rerelax' else stage}")
 
     def settings(self, stage: str, system: str) -> dict[str, Any]:
-        """What a stage depends on, as plain values: a change reruns the stage."""
+        """What a stage depends on, as plain values: a change reruns the stage.
+
+        One mapping for all jobs of a stage: tens of thousands of them hold it.
+        """
+        known = self._known_settings
+        if (stage, system) not in known:
+            known[stage, system] = self._settings(stage, system)
+        return known[stage, system]
+
+    @cached_property
+    def _known_settings(self) -> dict[tuple[str, str], dict[str, Any]]:
+        return {}
+
+    def _settings(self, stage: str, system: str) -> dict[str, Any]:
         chosen = self.config.systems[system]
         section = SECTIONS.get(stage, stage)
         settings: dict[str, Any] = {

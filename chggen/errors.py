@@ -39,6 +39,10 @@ class UnfinishedError(ChggenError):
     """A calculation has to go on in another job, with more time or memory."""
 
 
+class DriverError(ChggenError):
+    """The workflow's driver is alive, hangs, or left what cannot be cleared away."""
+
+
 class Status(StrEnum):
     """What became of one structure in one stage (column ``status``)."""
 

@@ -8,7 +8,8 @@ rule calculate:
         table=f"{RESULTS}/{{system}}/dft/{{id}}/calculated.parquet",
     log:
         f"{RESULTS}/logs/{{system}}/dft/{{id}}.log",
-    retries: CAMPAIGN.config.dft.attempts
+    # only the driver's: Snakemake inside a job would use them up in the time that is left
+    retries: CAMPAIGN.config.dft.attempts if workflow.is_main_process else 0
     conda:
         "../envs/chggen.yaml"
     threads: CAMPAIGN.config.dft.cores

@@ -7,7 +7,8 @@ rule train:
         f"{CAMPAIGN.config.train.output}/train.log",
     conda:
         "../envs/chggen.yaml"
-    threads: workflow.cores or 1
+    # at most; Snakemake lowers it to --cores
+    threads: 16
     resources:
         mem_mb=lambda wildcards, attempt: 12000 * attempt,
         runtime=2880,

@@ -6,7 +6,7 @@ import warnings
 
 import typer
 
-from chggen.cli import dft, look, model, reference, shard, system
+from chggen.cli import dft, look, model, reference, shard, system, workflow
 from chggen.errors import ChggenError
 
 # stages import torch and pymatgen, which take seconds: each command imports its own
@@ -32,6 +32,7 @@ for command in (
     model.train,
     model.train_volume,
     model.evaluate,
+    workflow.resume,
     look.export,
     look.show,
     look.check,

@@ -21,7 +21,7 @@ LAYERS = (
     {"specs"},
     {"energyspecs"},
     {"schema", "gates", "config", "progress"},
-    {"configfile", "checkpoints", "references", "provenance", "job", "structurefiles"},
+    {"configfile", "checkpoints", "references", "provenance", "job", "structurefiles", "driver"},
     {"verification"},
     {"campaign"},
     {"tables", "crystal", "neighbours", "devices"},

@@ -1,0 +1,44 @@
+"""What the workflow costs beside its stages, from the logs of a finished local run, as JSON.
+
+python benchmarks/overhead.py DIRECTORY --cores 2 [--results results]
+
+Of the newest run in DIRECTORY: time that Snakemake had its cores, less the seconds that the
+stages' logs say they computed, over the latter. Start-up of Python and imports count as
+overhead, and so do cores that had nothing to do. Only right for a run that began with empty
+results, one thread per job.
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+ELAPSED = re.compile(r"Elapsed time: (?:(\d+) days?, )?(\d+):(\d+):([\d.]+)")
+DONE = re.compile(r": done in ([\d.]+) s$", re.MULTILINE)
+
+
+def main() -> None:
+    """Read the logs, print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--cores", type=int, required=True)
+    parser.add_argument("--results", default="results")
+    given = parser.parse_args()
+    newest = max((given.directory / ".snakemake" / "log").glob("*.snakemake.log"))
+    match = ELAPSED.search(newest.read_text())
+    if match is None:
+        parser.error(f"{newest}: the run has not ended")
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    wall = 86400 * days + 3600 * hours + 60 * minutes + seconds
+    logs = (given.directory / given.results / "logs").rglob("*.log")
+    stages = sum(float(found) for path in logs for found in DONE.findall(path.read_text()))
+    figures = {
+        "wall_s": round(wall, 1),
+        "stages_s": round(stages, 1),
+        "overhead": round((wall * given.cores - stages) / stages, 3),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
