@@ -1,20 +1,24 @@
-# make demo   environment, the demo campaign, where to look
-# make test   environment, all tests that need no cluster
-# make test-slurm  the same on a real SLURM of one node (Debian packages, root)
-# make lint   ruff, mypy, snakefmt, snakemake --lint
-# make bench  the measurements behind the claims about speed
+# make demo       environment, the demo campaign, where to look
+# make demo-dft   the same with a free DFT code (GPAW) at the end
+# make test       environment, all tests that need no cluster
+# make test-slurm the same on a real SLURM of one node (Debian packages, root)
+# make lint       ruff, mypy, snakefmt, snakemake --lint
+# make bench      the measurements behind the claims about speed
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.chggen-env
 CORES ?= all
+DFT_STAMP := $(VENV)/.chggen-gpaw
+DFT_LIBRARIES := g++ libxc-dev libopenblas-dev libfftw3-dev
+HAS_DFT_LIBRARIES := echo 'int main() {}' | g++ -x c++ -include xc.h - -lxc -lopenblas -o /dev/null 2>/dev/null
 
 # the first interpreter that is new enough
 PYTHON := $(shell for p in python3.13 python3.12 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help env demo test test-slurm lint bench train clean
+.PHONY: help env dft-env demo demo-dft test test-slurm lint bench train clean
 
 help:
 	@sed -n '/^#/!q;s/^# //p' Makefile
@@ -35,6 +39,24 @@ demo: env
 	&& echo "demo: ready ($$(( $$(date +%s) - started )) s). Look at" \
 	&& ls results/*/report.html \
 	&& echo "and at the table: $(BIN)/chggen show results/Zn-P-S/screened.parquet --sort decomposition_energy"
+
+# GPAW, built here against the libraries of the machine; GPAW_CONFIG names another
+# description of them than envs/gpaw_siteconfig.py
+dft-env: $(DFT_STAMP)
+
+$(DFT_STAMP): $(STAMP) envs/gpaw_siteconfig.py
+	@$(HAS_DFT_LIBRARIES) || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DFT_LIBRARIES); } \
+		|| { echo "chggen: GPAW needs: apt-get install $(DFT_LIBRARIES)"; exit 1; }
+	GPAW_CONFIG="$${GPAW_CONFIG:-$(CURDIR)/envs/gpaw_siteconfig.py}" $(BIN)/uv pip install --quiet \
+		--python $(BIN)/python --constraint envs/constraints.txt --editable '.[dev,gpaw]'
+	@touch $@
+
+demo-dft: dft-env
+	@started=$$(date +%s); \
+	$(BIN)/snakemake --profile profiles/local --cores $(CORES) --configfile config/demo-dft.yaml \
+	&& echo "demo-dft: ready ($$(( $$(date +%s) - started )) s). Look at results/Mg-Si/report.html" \
+	&& $(BIN)/chggen show results/Mg-Si/collected.parquet
 
 test: env
 	$(BIN)/python -m pytest

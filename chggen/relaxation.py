@@ -321,12 +321,16 @@ def rmsd(first: Crystal, second: Crystal) -> float | None:
     volumes, to which the matcher scales both. Its tolerances are wide (by default it matches
     none of 56 relaxed random cells, so 54); the distances of what matches anyway stay.
 
+    Two cells of different size (a DFT code may have taken the primitive one) are compared by
+    their primitive cells.
+
     Returns:
         None if the matcher finds no match, or for more than :data:`MATCH_ATOMS` atoms.
     """
     if len(first) > MATCH_ATOMS:
         return None
-    matcher = StructureMatcher(primitive_cell=False, ltol=0.4, stol=1.0, angle_tol=15)
+    primitive = len(first) != len(second)
+    matcher = StructureMatcher(primitive_cell=primitive, ltol=0.4, stol=1.0, angle_tol=15)
     found = matcher.get_rms_dist(first.to_structure(), second.to_structure())
     if found is None:
         return None

@@ -36,6 +36,7 @@ A change of a key reruns just the steps that depend on it.
 | --- | --- |
 | `config.yaml` | the demo: Zn-P-S on a laptop |
 | `paper.yaml` | all compositions of the paper at its full settings |
+| `demo-dft.yaml` | Mg-Si, verified with GPAW (docs/gpaw.md) |
 | `test.yaml` | seconds, for the tests |
 """
 

@@ -24,7 +24,7 @@ class GpawConfig(Strict):
     cutoff: Positive = 500.0
     """Plane-wave cutoff, eV."""
     kpoint_density: Positive = 4.0
-    """k-points along each reciprocal vector per Å⁻¹ (2π included), at least one."""
+    """Γ-centred k-points along each reciprocal vector per Å⁻¹ (2π included), at least one."""
     smearing: Positive = 0.05
     """Fermi-Dirac width, eV."""
     relax: Literal["none", "positions", "cell"] = "none"

@@ -10,7 +10,7 @@ from chggen.dft import memory
 from chggen.dft.engine import Engine, Result
 from chggen.dft.engines import load_engine
 from chggen.errors import Status, TableError, UnfinishedError
-from chggen.stages.lineage import LINEAGE
+from chggen.stages.lineage import LINEAGE, structure_columns
 
 #: What another attempt, with more time and memory, may mend.
 _AGAIN = frozenset({Status.OUT_OF_TIME, Status.INTERRUPTED})
@@ -103,7 +103,6 @@ def _row(parent: tables.Row, engine: Engine, result: Result, attempts: int) -> t
         "parent_id": parent["id"],
         "status": result.status,
         "reason": result.reason,
-        "formula_units": parent["formula_units"],
         "n_atoms": 0,
         "engine": engine.name,
         "dft_energy_per_atom": result.dft_energy_per_atom,
@@ -119,4 +118,5 @@ def _row(parent: tables.Row, engine: Engine, result: Result, attempts: int) -> t
         "attempts": attempts,
         "wall_time": result.wall_time,
     }
-    return row | (result.crystal.columns() if result.crystal is not None else {})
+    # an engine may take another cell of the crystal than it was given (GPAW: the primitive one)
+    return row | (structure_columns(result.crystal) if result.crystal is not None else {})

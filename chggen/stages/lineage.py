@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from chggen import composition as comp
 from chggen import tables
-from chggen.crystal import has_structure
+from chggen.crystal import Crystal, has_structure
 from chggen.errors import Status
 
 #: Columns that a row keeps from the row it comes from.
@@ -26,3 +27,9 @@ def descend(row: Mapping[str, Any]) -> tables.Row:
 def usable(row: Mapping[str, Any]) -> bool:
     """True for relaxed structures, also those that only ran out of steps."""
     return row["status"] in {Status.OK, Status.NOT_CONVERGED} and has_structure(row)
+
+
+def structure_columns(crystal: Crystal) -> tables.Row:
+    """Columns :data:`STRUCTURE` of a crystal, formula units as many as its cell holds."""
+    formula = comp.parse_formula(comp.formula_of(crystal.atomic_numbers))
+    return crystal.columns() | {"formula_units": len(crystal) // sum(formula.values())}

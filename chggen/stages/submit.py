@@ -13,7 +13,7 @@ from chggen.dft.engines import load_engine
 from chggen.energyspecs import ReferenceConfig
 from chggen.errors import Status
 from chggen.phases import given_phases
-from chggen.stages.lineage import LINEAGE, STRUCTURE
+from chggen.stages.lineage import LINEAGE, STRUCTURE, structure_columns
 
 #: Folder of the calculations, beside the table.
 FOLDER = "dft"
@@ -111,13 +111,8 @@ def _of_files(path: Path, screened: Sequence[tables.Row]) -> Iterator[tables.Row
             "n_atoms": 0,
         }
         if phase.crystal is not None:
-            row |= phase.crystal.columns() | {"formula_units": _formula_units(phase.crystal)}
+            row |= structure_columns(phase.crystal)
         yield row
-
-
-def _formula_units(crystal: Crystal) -> int:
-    formula = comp.parse_formula(comp.formula_of(crystal.atomic_numbers))
-    return len(crystal) // sum(formula.values())
 
 
 def _identity(row: tables.Row, settings: DftConfig) -> str:

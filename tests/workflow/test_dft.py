@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import yaml
 
-from chggen import tables
+from chggen import configfile, tables
 from chggen.crystal import Crystal
 from chggen.errors import Status
 from tests.stand_ins.potcars import MARK, fake_potcars
+from tests.unit.invented_campaign import Campaign as Invented
 from tests.workflow.conftest import ROOT, Run
 from tests.workflow.test_generators import zincblende
 
 STAND_IN = ROOT / "tests" / "stand_ins" / "vasp.py"
 #: What stands behind the screen: its table is given, nothing before it is asked for.
-BEHIND = ("--allowed-rules", "submit", "calculate", "collect")
+BEHIND = ("--allowed-rules", "submit", "calculate", "collect", "report", "all")
 
 
 @pytest.fixture
@@ -28,8 +29,7 @@ def potcars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def configure(folder: Path, **dft: object) -> tuple[str, Path]:
     content = yaml.safe_load((ROOT / "config" / "test.yaml").read_text())
     content["systems"]["Zn-S"]["phases"] = "phases"
-    content["generate"] = {"generator": "file", "path": "cifs"}
-    content["screen"] = {"threshold": 5.0}
+    content["screen"] = {"threshold": 5.0, "max_selected": 1}
     content["dft"] = {
         "run": True,
         "command": [sys.executable, str(STAND_IN)],
@@ -39,9 +39,7 @@ def configure(folder: Path, **dft: object) -> tuple[str, Path]:
         **dft,
     }
     (folder / "mine.yaml").write_text(yaml.safe_dump(content))
-    (folder / "cifs").mkdir()
     (folder / "phases").mkdir()
-    cif(folder / "cifs" / "a.cif", zincblende(5.3))
     cif(folder / "phases" / "ZnS.cif", zincblende(5.4))
     cif(folder / "phases" / "Zn.cif", Crystal.of(2.7 * np.eye(3), [30], [[0, 0, 0]]))
     cif(folder / "phases" / "S.cif", Crystal.of(3.0 * np.eye(3), [16], [[0, 0, 0]]))
@@ -81,7 +79,9 @@ def screened(folder: Path) -> Path:
 @pytest.mark.usefixtures("potcars")
 def test_a_campaign_up_to_the_report(snakemake: Run, tmp_path: Path) -> None:
     given = configure(tmp_path, competing_phases="calculate")
-    result = snakemake(*given, cwd=tmp_path)
+    config = configfile.parse(yaml.safe_load((tmp_path / "mine.yaml").read_text()))
+    Invented(tmp_path / "results" / "Zn-S", config, "Zn-S", fail=0.0).write()
+    result = snakemake(*given, *BEHIND, cwd=tmp_path)
     assert result.returncode == 0, result.stdout
     collected = rows(tmp_path, "collected")
     assert {r["label"] for r in collected if r["role"] == "competing"} == {
@@ -103,7 +103,7 @@ def test_a_campaign_up_to_the_report(snakemake: Run, tmp_path: Path) -> None:
     ]
     assert not told
     assert MARK not in result.stdout
-    result = snakemake(*given, cwd=tmp_path)
+    result = snakemake(*given, *BEHIND, cwd=tmp_path)
     assert "Nothing to be done" in result.stdout
 
 

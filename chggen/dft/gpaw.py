@@ -1,0 +1,299 @@
+"""The free engine: GPAW (Mortensen et al., doi:10.1063/5.0182685), in plane waves.
+
+A PBE relaxation if ``dft.gpaw.relax`` asks for one, then the energy with r²SCAN or PBE.
+The structure is brought to its primitive cell, symmetric to :data:`SYMPREC`, so that
+GPAW can use the symmetry. GPAW runs in a process of its own
+(:mod:`chggen.dft.gpaw_runner`) and is not imported here.
+
+Its absolute energies are those of its own PAW data sets (PBE's, also for r²SCAN): they
+are compared with GPAW's own of every competing phase, never with VASP's.
+"""
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from chggen import composition as comp
+from chggen.config import DftConfig, cannot_run
+from chggen.contracts import NONE, Contract
+from chggen.crystal import Crystal
+from chggen.dft import gpaw_job as files
+from chggen.dft.engine import Result
+from chggen.dft.gpaw_job import Job, StepResult
+from chggen.dft.memory import read_json, write_json
+from chggen.errors import Status
+
+#: Tolerance (Å) to which a structure is made symmetric; the energy it costs is below
+#: 1 meV/atom.
+SYMPREC: Final = 0.01
+#: Seconds before the end of a job's time that are kept for stopping.
+_MARGIN: Final = 10.0
+#: Seconds that a calculation told to stop gets before it is killed.
+_GRACE: Final = 5.0
+#: Seconds that all attempts together have taken.
+_SPENT: Final = "wall_time.json"
+
+
+@dataclass(frozen=True)
+class Gpaw:
+    """GPAW as an engine (:class:`chggen.dft.engine.Engine`).
+
+    Args:
+        settings: section ``dft``.
+    """
+
+    settings: DftConfig
+
+    @property
+    def name(self) -> str:
+        """As in ``dft.engine``."""
+        return "gpaw"
+
+    @property
+    def contract(self) -> Contract:
+        """Functional, code and cutoff: never that of another code."""
+        settings = self.settings
+        return Contract(f"{settings.functional} by GPAW, {settings.gpaw.cutoff:g} eV", NONE)
+
+    @property
+    def recipe(self) -> tuple[str, ...]:
+        """Steps in order."""
+        relaxed = self.settings.gpaw.relax != "none"
+        return (files.RELAX, files.SINGLE_POINT) if relaxed else (files.SINGLE_POINT,)
+
+    @property
+    def input_set(self) -> str:
+        """Settings that decide the energy, in short: 'gpaw pw500 k4', 'gpaw … cell'."""
+        own = self.settings.gpaw
+        words = ["gpaw", f"pw{own.cutoff:g}", f"k{own.kpoint_density:g}"]
+        return " ".join(words if own.relax == "none" else [*words, own.relax])
+
+    def problem(self) -> str | None:
+        """Why nothing can be run here, in one line; None if all is there."""
+        return cannot_run(self.settings)
+
+    def prepare(self, crystal: Crystal, directory: Path) -> dict[str, str]:
+        """Write ``gpaw.json``: primitive structure and settings.
+
+        The same input is left as it is; another replaces it where nothing was computed.
+
+        Raises:
+            FileExistsError: the directory holds a calculation with other inputs.
+            ValueError: an element without a data set, or atoms on top of each other.
+            OSError: not writable.
+        """
+        unknown = without_data_set(crystal.atomic_numbers.tolist())
+        if unknown:
+            raise ValueError(f"GPAW has no PBE data set of {', '.join(unknown)}")
+        primitive = primitive_cell(crystal)
+        own = self.settings.gpaw
+        job = Job(
+            functional=self.settings.functional,
+            cutoff=own.cutoff,
+            kpoint_density=own.kpoint_density,
+            smearing=own.smearing,
+            relax=own.relax,
+            fmax=own.fmax,
+            max_steps=own.max_steps,
+            cell=primitive.cell.tolist(),
+            atomic_numbers=primitive.atomic_numbers.tolist(),
+            frac_coords=primitive.frac_coords.tolist(),
+        )
+        if directory.exists():
+            foreign = sorted(p.name for p in directory.iterdir() if p.name != files.INPUT)
+            if foreign and not _same(job, directory):
+                raise FileExistsError(f"{directory} holds {foreign[0]}: not overwritten")
+        job.write(directory)
+        return {"input_set": self.input_set}
+
+    def run(self, directory: Path, *, seconds: float | None) -> Result:
+        """Run every step that is not finished; see :class:`chggen.dft.engine.Engine`."""
+        began = time.monotonic()
+        try:
+            job = Job.read(directory)
+        except ValueError as error:
+            return Result(Status.FAILED, f"inputs: {error}")
+        before = _spent(directory)
+        ended = _Ended(out_of_time=True)
+        if seconds != 0 and _finished(directory, job) != job.recipe:
+            ended = self._start(directory, seconds)
+            before += time.monotonic() - began
+            write_json(directory / _SPENT, before)
+        return result_of(directory, job, ended, before)
+
+    def _start(self, directory: Path, seconds: float | None) -> "_Ended":
+        """Start the runner and wait for it, at most ``seconds``."""
+        module = ["-m", "chggen.dft.gpaw_runner", str(directory.resolve())]
+        command = [*self.settings.command, sys.executable, *module]
+        limit = None if seconds is None else seconds - min(_MARGIN, 0.1 * seconds)
+        for step in self.recipe:  # what an earlier attempt had said
+            last = files.read_result(directory, step)
+            if last is not None and last.status != Status.OK:
+                (directory / step / files.RESULT).unlink()
+        with (directory / files.LOG).open("w", encoding="utf-8") as log:
+            try:
+                process = subprocess.Popen(  # noqa: S603 - words of the config, no shell
+                    command,
+                    # a pipe that closes when this process dies; the runner watches it
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=self._environment(),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                return _Ended(problem=f"{command[0]}: {error.strerror}")
+            try:
+                return _Ended(code=process.wait(limit))
+            except subprocess.TimeoutExpired:
+                return _Ended(out_of_time=True)
+            finally:
+                _stop(process)
+
+    def _environment(self) -> dict[str, str]:
+        """Environment of the runner: this very package, and MPI only if asked for."""
+        home = str(Path(files.__file__).parents[2])
+        path = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+        environment.setdefault("OMP_NUM_THREADS", "1")
+        if self.settings.command:
+            environment["GPAW_MPI_BACKEND"] = "cgpaw"
+        return environment
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """How the runner's process ended: exit code, or why there is none."""
+
+    code: int = 0
+    out_of_time: bool = False
+    problem: str = ""
+
+
+def without_data_set(atomic_numbers: Iterable[int]) -> list[str]:
+    """Elements that GPAW has no PAW data set for; empty where no data sets are found."""
+    package = importlib.util.find_spec("gpaw_data")
+    places = (package.submodule_search_locations if package else None) or []
+    folders = [Path(place, "setups") for place in places]
+    given = os.environ.get("GPAW_SETUP_PATH", "")
+    folders += [Path(folder) for folder in given.split(os.pathsep) if folder]
+    known = {path.name.split(".")[0] for folder in folders for path in folder.glob("*.PBE*")}
+    symbols = {comp.SYMBOLS[z] for z in atomic_numbers}
+    return sorted(symbols - known) if known else []
+
+
+def primitive_cell(crystal: Crystal) -> Crystal:
+    """Primitive cell, made symmetric within :data:`SYMPREC`.
+
+    Raises:
+        ValueError: spglib finds no cell (atoms on top of each other).
+    """
+    import spglib
+
+    given = (crystal.cell, crystal.frac_coords, crystal.atomic_numbers)
+    found = spglib.standardize_cell(given, to_primitive=True, symprec=SYMPREC)
+    if found is None:
+        raise ValueError("spglib finds no primitive cell")
+    cell, positions, numbers = found
+    return Crystal.of(cell, numbers, np.mod(positions, 1.0))
+
+
+def result_of(directory: Path, job: Job, ended: _Ended, wall_time: float) -> Result:
+    """What the files of a directory say, and the process if it left none."""
+    finished = _finished(directory, job)
+    steps = [r for s in job.recipe if (r := files.read_result(directory, s)) is not None]
+    latest = StepResult.read(directory / files.RELAX / files.LATEST)
+    places = [r for r in (*steps[::-1], latest) if r is not None and r.cell is not None]
+    crystal = places[0].crystal(job.atomic_numbers) if places else None
+    last = steps[-1] if steps else None
+    if finished == job.recipe and last is not None:
+        return Result(
+            Status.OK,
+            crystal=crystal,
+            dft_energy_per_atom=last.energy_per_atom,
+            correction_per_atom=0.0,
+            run_type=last.run_type,
+            fmax=last.fmax,
+            smax=last.smax,
+            finished=finished,
+            wall_time=wall_time,
+        )
+    if last is not None and last.status != Status.OK:
+        status, reason = Status(last.status), last.reason
+    else:
+        status, reason = _verdict(directory, ended, job.recipe[len(finished)])
+    return Result(status, reason, crystal=crystal, finished=finished, wall_time=wall_time)
+
+
+def _verdict(directory: Path, ended: _Ended, step: str) -> tuple[Status, str]:
+    """Status and reason of a run that ended before a step could say how."""
+    if ended.out_of_time:
+        return Status.OUT_OF_TIME, f"{step}: the job's time was over"
+    if ended.problem:
+        return Status.FAILED, ended.problem
+    if ended.code < 0 or ended.code == 128 + signal.SIGKILL:
+        number = -ended.code if ended.code < 0 else ended.code - 128
+        name = signal.Signals(number).name
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return Status.INTERRUPTED, f"{step}: killed by {name}{hint}"
+    return Status.FAILED, f"{step}: {_last_error(directory / files.LOG)}"
+
+
+def _last_error(log: Path) -> str:
+    """Line of a traceback that names the error, or the last line there is."""
+    try:
+        text = log.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "no log"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # below MPI, GPAW puts rank and line number before each line
+    found = (re.search(r"(^|: )([\w.]*(Error|Exception):.*)", line) for line in lines)
+    errors = [match[2] for match in found if match]
+    return (errors or lines or ["ended without a word"])[-1][:300]
+
+
+def _finished(directory: Path, job: Job) -> tuple[str, ...]:
+    """Steps that ended well, up to the first that did not."""
+    done: list[str] = []
+    for step in job.recipe:
+        result = files.read_result(directory, step)
+        if result is None or result.status != Status.OK:
+            break
+        done.append(step)
+    return tuple(done)
+
+
+def _same(job: Job, directory: Path) -> bool:
+    try:
+        return Job.read(directory) == job
+    except ValueError:
+        return False
+
+
+def _spent(directory: Path) -> float:
+    """Seconds of earlier attempts."""
+    return float(read_json(directory / _SPENT) or 0.0)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a process that still runs, with all that it started."""
+    if process.stdin is not None:
+        process.stdin.close()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        os.killpg(process.pid, number)
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            continue
