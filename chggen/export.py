@@ -19,6 +19,7 @@ _USUAL = (
     "n_atoms",
     "space_group_symbol",
     "decomposition_energy",
+    "dft_decomposition_energy",
     "energy_per_atom",
     "min_distance",
     "rank",

@@ -10,7 +10,10 @@ from markupsafe import Markup
 from chggen import tables
 from chggen.report import svg
 
-_NAMES: Final = {"decomposition_energy": "E_d", "formation_energy_per_atom": "E_f"}
+_NAMES: Final = {
+    "decomposition_energy": "E_d",
+    "formation_energy_per_atom": Markup("E<sub>f</sub>"),
+}
 _SECONDS_PER_HOUR: Final = 3600.0
 
 

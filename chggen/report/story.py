@@ -82,7 +82,7 @@ def headline(
         _some(below, "lies", "lie"),
         threshold,
     )
-    return [first, second, *_best(best)]
+    return [first, second, *best_of(best)]
 
 
 def _some(n: int, one: str, many: str) -> str:
@@ -95,17 +95,26 @@ def _threshold(rates: Rates) -> float:
     return float(tolerance.split()[2]) if tolerance else 0.0
 
 
-def _best(best: pd.DataFrame) -> list[Markup]:
+def best_of(best: pd.DataFrame) -> list[Markup]:
+    """Sentences about the lowest of these structures, the lowest symmetric and new ones."""
     if best.empty:
         return [Markup("None of them could be given a decomposition energy.")]
     row = best.iloc[0]
     energy = float(row["decomposition_energy"])
     symmetric = best[best["symmetric"]]
+    known = not text.missing(row["known_phase"])
+    said = Markup("It is the known phase {}, found again.").format(row["known_phase"])
     out = [
         Markup("The best, {} in {}, {}. {}").format(
-            text.formula(row["composition"]), _group(row), _where(energy), meaning(row)
+            text.formula(row["composition"]),
+            _group(row),
+            _where(energy),
+            said if known else meaning(row),
         )
     ]
+    new = best[best["known_phase"].isna()]
+    if known and not new.empty:
+        out.append(_new(new.iloc[0]))
     if not row["symmetric"] and not symmetric.empty:
         other = symmetric.iloc[0]
         out.append(
@@ -116,6 +125,16 @@ def _best(best: pd.DataFrame) -> list[Markup]:
             )
         )
     return out
+
+
+def _new(row: pd.Series) -> Markup:
+    """The best structure beside a known one."""
+    return Markup("The best new one, {} in {}, {}. {}").format(
+        text.formula(row["composition"]),
+        _group(row),
+        _where(float(row["decomposition_energy"])),
+        meaning(row),
+    )
 
 
 def _group(row: Mapping[str, Any] | pd.Series) -> Markup:

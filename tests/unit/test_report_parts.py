@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from chggen import composition as comp
 from chggen.analysis.rows import read_outcomes
 from chggen.crystal import Crystal
 from chggen.energyspecs import ReferenceConfig
-from chggen.report import candidates, cell, charts, phases, text
+from chggen.report import candidates, cell, charts, phases, story, text
 from chggen.report.scene import scene_of
 from tests.unit.invented_campaign import PROTOTYPES, Campaign, config_of, prototype
 
@@ -180,3 +181,21 @@ def test_only_formulas_get_subscripts():
     assert "Zn<sub>3</sub>(PS<sub>4</sub>)<sub>2</sub>" in said
     assert "0.636" in said
     assert "MP2020 &lt;b&gt;" in said
+
+
+def test_a_known_phase_that_is_found_again_is_not_called_unstable() -> None:
+    row = {"composition": "Mg2Si", "symmetric": True, "decomposition_products": "1.000 Mg2Si"}
+    known = row | {"space_group_symbol": "Fm-3m", "space_group_number": 225}
+    known |= {"decomposition_energy": 1e-4, "known_phase": "antifluorite"}
+    new = row | {"space_group_symbol": "Pnma", "space_group_number": 62}
+    new |= {"decomposition_energy": 0.05, "known_phase": None}
+    first, second = (str(line) for line in story.best_of(pd.DataFrame([known, new])))
+    assert "the known phase antifluorite, found again" in first
+    assert "decomposing" not in first
+    assert "The best new one" in second
+    assert "50 meV/atom above" in second
+    assert "metastable" in second
+    (only,) = story.best_of(pd.DataFrame([known]))
+    assert "found again" in only
+    (only,) = story.best_of(pd.DataFrame([new]))
+    assert "new" not in only
