@@ -2,15 +2,16 @@
 
 python benchmarks/overhead.py DIRECTORY --cores 2 [--results results]
 
-Of the newest run in DIRECTORY: time that Snakemake had its cores, less the seconds that the
-stages' logs say they computed, over the latter. Start-up of Python and imports count as
-overhead, and so do cores that had nothing to do. Only right for a run that began with empty
-results, one thread per job.
+Of the newest run in DIRECTORY that made something: time that Snakemake had its cores, less
+the seconds that the stages' logs say they computed, over the latter. Start-up of Python and
+imports count as overhead, and so do cores that had nothing to do. Only right for a run that
+began with empty results, one thread per job.
 """
 
 import argparse
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 
 ELAPSED = re.compile(r"Elapsed time: (?:(\d+) days?, )?(\d+):(\d+):([\d.]+)")
@@ -24,14 +25,18 @@ def main() -> None:
     parser.add_argument("--cores", type=int, required=True)
     parser.add_argument("--results", default="results")
     given = parser.parse_args()
-    newest = max((given.directory / ".snakemake" / "log").glob("*.snakemake.log"))
-    match = ELAPSED.search(newest.read_text())
-    if match is None:
-        parser.error(f"{newest}: the run has not ended")
+    runs = sorted((given.directory / ".snakemake" / "log").glob("*.snakemake.log"))
+    ended = [(path, match) for path in runs if (match := ELAPSED.search(path.read_text()))]
+    if not ended:
+        parser.error(f"{given.directory}: no run that has ended")
+    newest, match = ended[-1]
     days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
     wall = 86400 * days + 3600 * hours + 60 * minutes + seconds
     logs = (given.directory / given.results / "logs").rglob("*.log")
-    stages = sum(float(found) for path in logs for found in DONE.findall(path.read_text()))
+    began = datetime.strptime(newest.name[:17], "%Y-%m-%dT%H%M%S").timestamp()  # noqa: DTZ007
+    # other systems may have been made in the same folder before
+    texts = [path.read_text() for path in logs if path.stat().st_mtime > began]
+    stages = sum(float(found) for text in texts for found in DONE.findall(text))
     figures = {
         "wall_s": round(wall, 1),
         "stages_s": round(stages, 1),
