@@ -30,6 +30,8 @@ class Contract:
 
     def __str__(self) -> str:
         """Short form for messages."""
+        if self.corrections == NONE:
+            return f"{self.functional} without corrections"
         return f"{self.functional} with {self.corrections} corrections"
 
 

@@ -155,7 +155,7 @@ def test_settings_are_the_hash_of_a_potential_without_weights(argon):
         load_named("a", definitions(a=values)) for values in (copy.deepcopy(ARGON), other)
     )
     assert again.hash == argon.hash != changed.hash
-    assert str(argon.contract) == "Lennard-Jones with none corrections"
+    assert str(argon.contract) == "Lennard-Jones without corrections"
 
 
 def test_fine_tuned_weights_give_other_energies_and_another_hash(tmp_path):
