@@ -13,6 +13,7 @@ from chggen.errors import ReferenceCoverageError
 from chggen.generators.file import entries, load
 from chggen.references import project_entries
 from chggen.references.files import Client, materials_project
+from chggen.tables import Row
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,20 @@ class Given:
     composition: str
     crystal: Crystal | None
     reason: str = ""
+
+    def row(self, system: str, index: int) -> Row:
+        """Start of its row in a table: of no shard, and nothing about it is random."""
+        return {
+            "system": system,
+            "composition": self.composition,
+            "route": "reference",
+            "seed": 0,
+            "index": index,
+            "draw": 0,
+            "random_seed": 0,
+            "label": self.label,
+            "n_atoms": 0,
+        }
 
 
 @dataclass(frozen=True)

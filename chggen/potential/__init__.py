@@ -7,13 +7,14 @@ with quietly():
 
 from chggen.potential.checkpoints import NONE_OWN, load_named, load_potential
 from chggen.potential.chgnet import CHGNetModel
-from chggen.potential.interface import NamedPotential
+from chggen.potential.interface import NamedPotential, contract_columns
 
 __all__ = [
     "NONE_OWN",
     "CHGNetModel",
     "NamedPotential",
     "SimState",
+    "contract_columns",
     "load_named",
     "load_potential",
 ]

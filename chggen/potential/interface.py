@@ -34,3 +34,13 @@ class NamedPotential(Protocol):
 
     def energies(self, state: SimState) -> Tensor:
         """Energies [S] in eV alone, as cheaply as it can."""
+
+
+def contract_columns(model: NamedPotential, prefix: str = "") -> dict[str, str]:
+    """Columns that stand beside energies of a potential (``schema.CONTRACT``)."""
+    return {
+        f"{prefix}potential": model.name,
+        f"{prefix}potential_hash": model.hash,
+        f"{prefix}functional": model.contract.functional,
+        f"{prefix}corrections": model.contract.corrections,
+    }

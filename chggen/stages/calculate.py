@@ -85,7 +85,7 @@ def _result(
         return engine.run(directory, seconds=seconds)
     found = engine.run(directory, seconds=0.0)
     done = ", ".join(found.finished) or "nothing"
-    reason = f"every attempt was killed; finished: {done}"
+    reason = f"no attempt came to its end; finished: {done}"
     return Result(
         Status.INTERRUPTED,
         reason,

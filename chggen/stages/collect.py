@@ -40,7 +40,8 @@ def collect(
     """Judge every calculation of a system; each is a row, converged or not.
 
     Args:
-        calculated: tables ``calculated``, one per structure that had its inputs.
+        calculated: tables ``calculated``, one per structure that had its inputs; those of
+            structures or methods that are submitted no more are left out.
         submitted: table ``submitted``.
         screened: table ``screened``.
         output: table ``collected`` to write.
@@ -54,12 +55,12 @@ def collect(
         ContractError: a calculation or the reference has another functional than the
             config says.
         ReferenceCoverageError: the reference does not cover the system.
-        TableError: a calculation belongs to no submitted row.
     """
     parents = tables.read(submitted, "submitted")
     first = {row["id"]: row for row in tables.read(screened, "screened")}
-    done = {r["parent_id"]: r for path in calculated for r in tables.read(path, "calculated")}
     origins = {row["id"]: row["parent_id"] for row in parents}
+    found = (row for path in calculated for row in tables.read(path, "calculated"))
+    done = {row["parent_id"]: row for row in found if row["parent_id"] in origins}
     contract = load_engine(settings).contract
     _same_contract(done.values(), contract)
     elements = {e for row in first.values() for e in comp.parse_formula(row["composition"])}

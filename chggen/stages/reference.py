@@ -11,7 +11,7 @@ from chggen.crystal import row_id
 from chggen.energyspecs import Potentials, ReferenceConfig
 from chggen.errors import Status
 from chggen.phases import Given, given_phases
-from chggen.potential import NONE_OWN, load_named
+from chggen.potential import NONE_OWN, contract_columns, load_named
 from chggen.references import cache_path
 from chggen.relaxation import Relaxation, relax
 from chggen.stages.relax import outcome
@@ -54,12 +54,7 @@ def reference(
     crystals = [phase.crystal for phase in found.phases if phase.crystal is not None]
     relaxed = relax(crystals, settings, model=model, progress=progress)
     results = dict(zip(good, relaxed, strict=True))
-    contract = {
-        "potential": settings.potential,
-        "potential_hash": model.hash,
-        "functional": model.contract.functional,
-        "corrections": model.contract.corrections,
-    }
+    contract = contract_columns(model)
     rows = [
         _row(system, index, phase, results.get(index), contract) | {"source": found.source}
         for index, phase in enumerate(found.phases)
@@ -85,17 +80,8 @@ def reference(
 def _row(
     system: str, index: int, phase: Given, result: Relaxation | None, contract: Mapping[str, str]
 ) -> tables.Row:
-    row: tables.Row = {
-        "id": row_id("referenced", index, phase.label, contract["potential_hash"]),
-        "system": system,
-        "composition": phase.composition,
-        "route": "reference",
-        "seed": 0,
-        "index": index,
-        "draw": 0,
-        "random_seed": 0,
-        "label": phase.label,
-        "n_atoms": 0,
+    row = phase.row(system, index) | {
+        "id": row_id("referenced", index, phase.label, contract["potential_hash"])
     }
     if result is None:
         return row | {"status": Status.FAILED, "reason": phase.reason}

@@ -13,7 +13,7 @@ from chggen.config import RelaxConfig
 from chggen.crystal import Crystal, has_structure, row_id
 from chggen.energyspecs import Potentials
 from chggen.errors import Status
-from chggen.potential import NONE_OWN, load_named
+from chggen.potential import NONE_OWN, contract_columns, load_named
 from chggen.potential.paths import Paths
 from chggen.relaxation import Relaxation
 from chggen.relaxation import relax as relax_crystals
@@ -75,12 +75,7 @@ def relax(
         paths=Paths(files) if settings.trajectories else None,
     )
     results = dict(zip(good, relaxed, strict=True))
-    contract = {
-        "potential": settings.potential,
-        "potential_hash": model.hash,
-        "functional": model.contract.functional,
-        "corrections": model.contract.corrections,
-    }
+    contract = contract_columns(model)
     out = [_row(row, results.get(i), contract) for i, row in enumerate(rows)]
     header = provenance.header(
         "relax",

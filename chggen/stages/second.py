@@ -16,7 +16,7 @@ from chggen.config import RelaxConfig, ScreenConfig
 from chggen.crystal import Crystal
 from chggen.energyspecs import Potentials, ReferenceConfig
 from chggen.errors import Status
-from chggen.potential import NONE_OWN, NamedPotential, load_named
+from chggen.potential import NONE_OWN, NamedPotential, contract_columns, load_named
 from chggen.potential.energies import energies_per_atom
 from chggen.references import Reference, load_reference
 from chggen.relaxation import relax
@@ -70,11 +70,7 @@ def judge_again(
         for row in found:
             _decompose(row, model, reference)
     _rank(found)
-    return {
-        "second_potential": model.name,
-        "second_potential_hash": model.hash,
-        "second_functional": model.contract.functional,
-        "second_corrections": model.contract.corrections,
+    return contract_columns(model, "second_") | {
         "second_reference": reference.name if reference else None,
         "second_reference_hash": reference.hash if reference else None,
     }
@@ -88,12 +84,7 @@ def _energies(
 ) -> list[tables.Row]:
     """Energy with its contract, and status, of each row: single point or relaxed."""
     crystals = [Crystal.from_row(row) for row in chosen]
-    contract = {
-        "second_potential": model.name,
-        "second_potential_hash": model.hash,
-        "second_functional": model.contract.functional,
-        "second_corrections": model.contract.corrections,
-    }
+    contract = contract_columns(model, "second_")
     if settings.second_relax:
         results = relax(crystals, level.relax, model=model)
         # where it does not end well the last energy belongs to no minimum

@@ -96,19 +96,10 @@ def _of_files(path: Path, screened: Sequence[tables.Row]) -> Iterator[tables.Row
     elements = {symbol for row in screened for symbol in comp.parse_formula(row["composition"])}
     system = next((row["system"] for row in screened), "")
     for index, phase in enumerate(given_phases(ReferenceConfig(), elements, path).phases):
-        row = {
-            "system": system,
-            "composition": phase.composition,
-            "route": "reference",
-            "seed": 0,
-            "index": index,
-            "draw": 0,
-            "random_seed": 0,
+        row = phase.row(system, index) | {
             "role": "competing",
-            "label": phase.label,
             "status": Status.OK if phase.crystal else Status.FAILED,
             "reason": phase.reason,
-            "n_atoms": 0,
         }
         if phase.crystal is not None:
             row |= structure_columns(phase.crystal)
