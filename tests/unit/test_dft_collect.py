@@ -220,3 +220,15 @@ def test_threshold_keeps_95_percent() -> None:
     assert sum(p < found.value for p in potential) == 95
     assert suggest_threshold([0.0], [0.2], 0.1) is None
     assert suggest_threshold([-0.02], [0.0], 0.1).value == pytest.approx(-0.019)  # type: ignore[union-attr]
+
+
+def test_what_is_submitted_no_more_moves_no_hull(system: System) -> None:
+    before = system.collect()["low"]["dft_decomposition_energy"]
+    submitted = list(system.submitted)
+    # a deeper phase of an earlier submission, and one of another functional
+    system.add("gone", ROCKSALT, -9.0)
+    system.add("other", ROCKSALT, -9.0, functional="GGA/GGA+U")
+    system.submitted = submitted
+    rows = system.collect()
+    assert rows["low"]["dft_decomposition_energy"] == before
+    assert {"gone", "other"}.isdisjoint(rows)
