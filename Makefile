@@ -2,7 +2,7 @@
 # make demo-dft    a campaign with a free DFT code (GPAW) at its end
 # make test        environment, all tests that need no cluster
 # make test-slurm  a campaign on a real SLURM of one node (Debian packages, root)
-# make lint        ruff, mypy, snakefmt, snakemake --lint
+# make lint        ruff, mypy, import-linter, snakefmt, snakemake --lint
 # make bench       the measurements behind the claims about speed
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -71,6 +71,7 @@ lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from pymatgen.core import Lattice, Structure
 
-from chggen import tables
-from chggen.campaign import Shard
-from chggen.composition import parse_formula
-from chggen.config import GenerateConfig
-from chggen.crystal import Crystal
+from chggen.campaign.seeds import Shard
+from chggen.config.stages import GenerateConfig
 from chggen.stages.generate import generate
+from chggen.structure.composition import parse_formula
+from chggen.structure.crystal import Crystal
+from chggen.tables import parquet
 
 MOST_ATOMS = 38
 LEAST_ATOMS = 4
@@ -36,7 +36,7 @@ def generated(n: int, rng: np.random.Generator) -> list[Structure]:
             cells = {"formula_units": [1, 2], "lattices": n, "volume_per_atom": "auto"}
             path = Path(folder) / f"{formula}.parquet"
             generate(path, shard, cells, settings, 2025)
-            rows = [r for r in tables.read(path, "generated") if r["status"] == "ok"]
+            rows = [r for r in parquet.read(path, "generated") if r["status"] == "ok"]
             rows = [rows[i] for i in rng.permutation(len(rows))]
             found += [Crystal.from_row(row).to_structure() for row in rows[: n - n // 2]]
     return found[:n]

@@ -26,17 +26,17 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from chggen.checkpoints import PRETRAINED
-from chggen.composition import SYMBOLS, atomic_numbers
-from chggen.config import LatticeConfig
-from chggen.crystal import Crystal
+from chggen.cells.lattice import sample_lattices
+from chggen.cells.volume import predict_volume_per_atom
+from chggen.config.stages import LatticeConfig
+from chggen.diffusion.card import PRETRAINED
 from chggen.diffusion.checkpoint import load_network
 from chggen.diffusion.generation import sample
 from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.sampler import make_sampler
-from chggen.lattice import sample_lattices
-from chggen.placement import Placed, Task
-from chggen.volume import predict_volume_per_atom
+from chggen.structure.composition import SYMBOLS, atomic_numbers
+from chggen.structure.crystal import Crystal
+from chggen.structure.task import Placed, Task
 
 COMPOSITIONS = ("ZnP2S6", "Zn2P2S7")
 GUEST = SYMBOLS.index("Zn")

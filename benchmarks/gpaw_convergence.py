@@ -13,10 +13,10 @@ from pathlib import Path
 
 from pymatgen.core import Composition, Structure
 
-from chggen.config import DftConfig
-from chggen.crystal import Crystal
+from chggen.config.dft import DftConfig
 from chggen.dft.gpaw import Gpaw
 from chggen.errors import Status
+from chggen.structure.crystal import Crystal
 
 #: The campaign's settings, and what each of them is varied over; the last is the finest.
 BASE = {"cutoff": 500.0, "kpoint_density": 4.0, "smearing": 0.05}

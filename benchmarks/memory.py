@@ -20,9 +20,9 @@ import cells
 import numpy as np
 import torch
 
-from chggen.crystal import Crystal
 from chggen.potential import CHGNetModel, load_potential
-from chggen.potential.bfgs import BFGS
+from chggen.relaxation.bfgs import BFGS
+from chggen.structure.crystal import Crystal
 
 STEPS = 3
 

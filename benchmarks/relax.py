@@ -42,11 +42,11 @@ import pandas as pd
 import torch
 from pymatgen.core import Structure
 
-from chggen.config import RelaxConfig
-from chggen.crystal import Crystal
+from chggen.config.stages import RelaxConfig
 from chggen.potential import CHGNetModel, load_potential
-from chggen.potential.layout import Layout
-from chggen.relaxation import relax
+from chggen.potential.chgnet.layout import Layout
+from chggen.relaxation.pool import relax
+from chggen.structure.crystal import Crystal
 from chggen.units import GPA_PER_EV_PER_A3
 
 FMAX, SMAX = 0.1, 0.5  # eV/Å, GPa

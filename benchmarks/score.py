@@ -33,12 +33,12 @@ from e3nn import o3
 from torch import Tensor, nn
 from torch.nn import functional
 
-from chggen.composition import SYMBOLS, parse_formula
-from chggen.crystal import Crystal
 from chggen.diffusion.batch import Batch
 from chggen.diffusion.convolution import Convolution, pieces
 from chggen.diffusion.network import ScoreNetwork, envelope
 from chggen.diffusion.settings import PRESETS
+from chggen.structure.composition import SYMBOLS, parse_formula
+from chggen.structure.crystal import Crystal
 
 VOLUME = 20.0  # Å³ per atom
 AGREEMENT = 1e-5

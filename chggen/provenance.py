@@ -45,10 +45,10 @@ PACKAGES = (
 
 #: Files in the package that modules read: data and templates are as good as code.
 RESOURCES = {
-    "chggen.references": ("data/*.csv",),
-    "chggen.wyckoff": ("data/symmetry_prior.json",),
+    "chggen.reference.reference": ("data/*.csv",),
+    "chggen.symmetry.wyckoff": ("data/symmetry_prior.json",),
     "chggen.report.page": ("report/*.html", "report/*.css", "report/*.js"),
-    "chggen.volume": ("pretrained/volume.*",),
+    "chggen.cells.volume": ("pretrained/volume.*",),
 }
 
 

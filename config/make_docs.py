@@ -8,7 +8,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from chggen import config, energyspecs, specs
+from chggen.config.base import LineSpec, RangeSpec
+from chggen.config.dft import GpawConfig
+from chggen.config.energies import PotentialConfig, ReferenceConfig
+from chggen.config.model import Config
+from chggen.config.stages import LatticeConfig
+from chggen.config.systems import SystemConfig
 
 HERE = Path(__file__).parent
 INTRO = """\
@@ -43,24 +48,24 @@ A change of a key reruns just the steps that depend on it.
 
 def render_schema() -> str:
     """Return the text of schema.json."""
-    return json.dumps(config.Config.model_json_schema(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(Config.model_json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def render_readme() -> str:
     """Return the text of README.md."""
-    parts = [INTRO, *_section("", config.Config, "")]
-    for name, field in config.Config.model_fields.items():
+    parts = [INTRO, *_section("", Config, "")]
+    for name, field in Config.model_fields.items():
         model = _model(field.annotation)
-        if model is config.SystemConfig:
+        if model is SystemConfig:
             parts += _section("systems.NAME", model, field.description or "")
-            parts += _section("systems.NAME.reference", energyspecs.ReferenceConfig, "")
-        elif model is energyspecs.PotentialConfig:
+            parts += _section("systems.NAME.reference", ReferenceConfig, "")
+        elif model is PotentialConfig:
             parts += _section("potentials.NAME", model, field.description or "")
         elif model is not None:
             parts += _section(name, model, field.description or "")
             for key, nested in model.model_fields.items():
                 inner = _model(nested.annotation)
-                if inner in {config.LatticeConfig, config.GpawConfig}:
+                if inner in {LatticeConfig, GpawConfig}:
                     parts += _section(f"{name}.{key}", inner, nested.description or "")
     return "\n".join(parts)
 
@@ -100,9 +105,9 @@ def _type(annotation: Any) -> str:  # noqa: ANN401
         return f"[{', '.join(_type(a) for a in arguments)}]"
     if origin is dict:
         return "mapping"
-    if annotation is specs.LineSpec:
+    if annotation is LineSpec:
         return "line"
-    if annotation is specs.RangeSpec:
+    if annotation is RangeSpec:
         return "range"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "mapping"

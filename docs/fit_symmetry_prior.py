@@ -19,8 +19,8 @@ import spglib
 from joblib import Parallel, delayed
 from scipy.optimize import minimize
 
-from chggen import wyckoff
 from chggen.diffusion.data import StructureData
+from chggen.symmetry import wyckoff
 
 SYMPREC = 0.01
 SAMPLE = 4000

@@ -8,12 +8,12 @@ import numpy as np
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
-from chggen import tables
-from chggen.composition import SYMBOLS
-from chggen.crystal import Crystal
 from chggen.report.cell import view
 from chggen.report.scene import scene_of
-from chggen.symmetry import symmetrise
+from chggen.structure.composition import SYMBOLS
+from chggen.structure.crystal import Crystal
+from chggen.symmetry.analysis import symmetrise
+from chggen.tables import parquet
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -22,13 +22,13 @@ HERE = Path(__file__).parent
 COLOURS = {"unconditional": "#2f6fb3", "inpainting": "#c8630f"}
 
 
-def best_symmetric(rows: list[tables.Row], composition: str) -> tables.Row:
+def best_symmetric(rows: list[parquet.Row], composition: str) -> parquet.Row:
     """Symmetric structure of a composition with the lowest E_d."""
     found = [r for r in rows if r["symmetric"] and r["composition"] == composition]
     return min(found, key=lambda r: r["decomposition_energy"])
 
 
-def draw_cell(axes: plt.Axes, row: tables.Row) -> None:
+def draw_cell(axes: plt.Axes, row: parquet.Row) -> None:
     """Ball-and-stick picture of the symmetrised conventional cell."""
     crystal = symmetrise(
         Crystal.from_row(row), row["symprec"], row["angle_tolerance"], "conventional"
@@ -83,7 +83,7 @@ def subscripts(formula: str) -> str:
     return "".join(f"$_{c}$" if c.isdigit() else c for c in formula)
 
 
-def draw_rates(axes: plt.Axes, report: list[tables.Row], compositions: list[str]) -> None:
+def draw_rates(axes: plt.Axes, report: list[parquet.Row], compositions: list[str]) -> None:
     """Symmetry success rates with their intervals."""
     for row in report:
         if row["quantity"] != "symmetric" or row["composition"] not in compositions:
@@ -106,7 +106,7 @@ def draw_rates(axes: plt.Axes, report: list[tables.Row], compositions: list[str]
     axes.set_title("Guests into a framework make crystals", fontsize=9, loc="left")
 
 
-def draw_energies(axes: plt.Axes, rows: list[tables.Row]) -> None:
+def draw_energies(axes: plt.Axes, rows: list[parquet.Row]) -> None:
     """Distribution of E_d by route."""
     edges = np.linspace(-50, 250, 41)
     for route, colour in COLOURS.items():
@@ -131,8 +131,8 @@ def draw_energies(axes: plt.Axes, rows: list[tables.Row]) -> None:
 
 def main(folder: Path) -> None:
     """Draw the picture from the tables of one system."""
-    rows = tables.read(folder / "screened.parquet", "screened")
-    report = tables.read(folder / "report.parquet", "report")
+    rows = parquet.read(folder / "screened.parquet", "screened")
+    report = parquet.read(folder / "report.parquet", "report")
     compositions = list(dict.fromkeys(r["composition"] for r in rows))
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         figure, axes = plt.subplots(1, 4, figsize=(13, 3.1), width_ratios=[1.35, 1.35, 1, 1])

@@ -7,10 +7,9 @@ from pathlib import Path
 HOME = str(Path(workflow.basedir).resolve())
 sys.path.insert(0, HOME)
 
-from chggen.campaign import Campaign
-from chggen.dft.plan import calculations
+from chggen.campaign.plan import Campaign, calculations
 from chggen.errors import ChggenError
-from chggen.job import set_environment
+from chggen.run.job import set_environment
 
 set_environment(HOME)
 try:

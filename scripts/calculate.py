@@ -1,7 +1,7 @@
 """Rule ``calculate``: see chggen.stages.calculate."""
 
-from chggen.config import DftConfig
-from chggen.job import job, working_time
+from chggen.config.dft import DftConfig
+from chggen.run.job import job, working_time
 from chggen.stages.calculate import calculate
 
 label = f"calculate {snakemake.wildcards.system}/{snakemake.wildcards.id}"

@@ -1,8 +1,9 @@
 """Rule ``collect``: see chggen.stages.collect."""
 
-from chggen.config import DftConfig, ScreenConfig
-from chggen.energyspecs import ReferenceConfig
-from chggen.job import job
+from chggen.config.dft import DftConfig
+from chggen.config.energies import ReferenceConfig
+from chggen.config.screening import ScreenConfig
+from chggen.run.job import job
 from chggen.stages.collect import collect
 
 given = snakemake.params.given

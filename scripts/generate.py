@@ -1,9 +1,9 @@
 """Rule ``generate``: see chggen.stages.generate."""
 
-from chggen.campaign import Shard
-from chggen.config import GenerateConfig
-from chggen.energyspecs import potentials_of
-from chggen.job import job
+from chggen.campaign.plan import Shard
+from chggen.config.energies import potentials_of
+from chggen.config.stages import GenerateConfig
+from chggen.run.job import job
 from chggen.stages.generate import generate
 
 wildcards, given = snakemake.wildcards, snakemake.params.given

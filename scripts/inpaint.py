@@ -1,8 +1,8 @@
 """Rule ``inpaint``: see chggen.stages.inpaint."""
 
-from chggen.config import InpaintConfig
-from chggen.energyspecs import potentials_of
-from chggen.job import job
+from chggen.config.energies import potentials_of
+from chggen.config.stages import InpaintConfig
+from chggen.run.job import job
 from chggen.stages.inpaint import inpaint
 
 given = snakemake.params.given

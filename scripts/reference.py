@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from chggen.config import RelaxConfig
-from chggen.energyspecs import ReferenceConfig, potentials_of
-from chggen.job import job
+from chggen.config.energies import ReferenceConfig, potentials_of
+from chggen.config.stages import RelaxConfig
+from chggen.run.job import job
 from chggen.stages.reference import reference
 
 system, given = snakemake.wildcards.system, snakemake.params.given

@@ -1,7 +1,7 @@
 """Rule ``refine``: see chggen.stages.refine."""
 
-from chggen.config import RefineConfig
-from chggen.job import job
+from chggen.config.stages import RefineConfig
+from chggen.run.job import job
 from chggen.stages.refine import refine
 
 given = snakemake.params.given

@@ -1,8 +1,8 @@
 """Rules ``relax`` and ``rerelax``: see chggen.stages.relax."""
 
-from chggen.config import RelaxConfig
-from chggen.energyspecs import potentials_of
-from chggen.job import job
+from chggen.config.energies import potentials_of
+from chggen.config.stages import RelaxConfig
+from chggen.run.job import job
 from chggen.stages.relax import relax
 
 given = snakemake.params.given

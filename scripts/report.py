@@ -1,7 +1,7 @@
 """Rule ``report``: see chggen.stages.report."""
 
-from chggen.config import Config
-from chggen.job import job
+from chggen.config.model import Config
+from chggen.run.job import job
 from chggen.stages.report import report
 
 others = {"screened", "referenced", "collected"}

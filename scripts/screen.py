@@ -1,10 +1,11 @@
 """Rule ``screen``: see chggen.stages.screen."""
 
-from chggen.config import RelaxConfig, ScreenConfig
-from chggen.energyspecs import ReferenceConfig, potentials_of
-from chggen.job import job
+from chggen.config.energies import ReferenceConfig, potentials_of
+from chggen.config.screening import ScreenConfig
+from chggen.config.stages import RelaxConfig
+from chggen.run.job import job
+from chggen.screening.second import SecondLevel
 from chggen.stages.screen import screen
-from chggen.stages.second import SecondLevel
 
 given = snakemake.params.given
 other = given.get("second_reference")

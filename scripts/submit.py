@@ -1,7 +1,7 @@
 """Checkpoint ``submit``: see chggen.stages.submit."""
 
-from chggen.config import DftConfig
-from chggen.job import job
+from chggen.config.dft import DftConfig
+from chggen.run.job import job
 from chggen.stages.submit import submit
 
 given = snakemake.params.given

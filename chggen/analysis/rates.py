@@ -13,11 +13,11 @@ from typing import Final
 import pandas as pd
 
 from chggen.analysis.rows import ROUTES, Outcomes
-from chggen.config import Config
+from chggen.config.model import Config
 from chggen.errors import Status
-from chggen.gates import Gate
-from chggen.schema import SCHEMAS
-from chggen.tables import Row
+from chggen.screening.gates import Gate
+from chggen.tables.parquet import Row
+from chggen.tables.schema import SCHEMAS
 
 #: Normal quantile of a two-sided 95 % interval.
 Z95: Final = 1.959963984540054

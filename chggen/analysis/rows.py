@@ -13,8 +13,8 @@ from typing import Any, Final
 import pandas as pd
 import pyarrow as pa
 
-from chggen import tables
 from chggen.errors import Status, TableError
+from chggen.tables import parquet
 
 #: The two ways to a structure, in the order of every page and table.
 ROUTES: Final = ("unconditional", "inpainting")
@@ -140,8 +140,8 @@ def _frame(
 def _read(paths: Sequence[str | Path], name: str, columns: Mapping[str, str]) -> pd.DataFrame:
     """Chosen columns of all shards; structures stay on disk, a campaign has many."""
     wanted = [*KEY, *columns]
-    parts = [tables.read_table(path, name).select(wanted) for path in paths]
-    table = pa.concat_tables(parts) if parts else tables.from_rows(name, []).select(wanted)
+    parts = [parquet.read_table(path, name).select(wanted) for path in paths]
+    table = pa.concat_tables(parts) if parts else parquet.from_rows(name, []).select(wanted)
     frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
     return frame.rename(columns=dict(columns))
 

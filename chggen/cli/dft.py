@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from chggen import configfile
 from chggen.cli.options import Changes, ConfigFile, Output, Source
-from chggen.progress import bar
+from chggen.config import load as configfile
+from chggen.run.progress import bar
 
 
 def submit(
@@ -24,7 +24,7 @@ def submit(
     changes: Changes = None,
 ) -> None:
     """Write DFT inputs of the selected structures, in folder dft beside the table."""
-    from chggen.config import DftConfig
+    from chggen.config.dft import DftConfig
     from chggen.stages.submit import submit as run
 
     settings = configfile.parse_section(DftConfig, "dft", config, changes or ())
@@ -46,7 +46,7 @@ def calculate(
     changes: Changes = None,
 ) -> None:
     """Run what is left of one calculation. Started again, it goes on where it was."""
-    from chggen.config import DftConfig, cannot_run
+    from chggen.config.dft import DftConfig, cannot_run
     from chggen.errors import ConfigError
     from chggen.stages.calculate import calculate as run
 
@@ -80,8 +80,9 @@ def collect(
     changes: Changes = None,
 ) -> None:
     """E_d by DFT, symmetry, and how the potential compares."""
-    from chggen.config import DftConfig, ScreenConfig
-    from chggen.energyspecs import ReferenceConfig
+    from chggen.config.dft import DftConfig
+    from chggen.config.energies import ReferenceConfig
+    from chggen.config.screening import ScreenConfig
     from chggen.stages.collect import collect as run
 
     settings = configfile.parse_section(DftConfig, "dft", config, changes or ())

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from chggen import configfile
 from chggen.cli.options import Output, Source
+from chggen.config import load as configfile
 
 
 def export(
@@ -19,7 +19,7 @@ def export(
     ] = None,
 ) -> None:
     """Write structures of a table as CIF files or one extended XYZ file."""
-    from chggen.export import export as run
+    from chggen.tables.export import export as run
 
     typer.echo(run(source, output, kind, ids, where))
 
@@ -31,7 +31,7 @@ def show(
     rows: Annotated[int, typer.Option("--rows", "-n", min=1)] = 20,
 ) -> None:
     """Print a table on the terminal: what became of the rows, and the first of them."""
-    from chggen.export import show as run
+    from chggen.tables.export import show as run
 
     run(source, columns, sort, rows)
 
@@ -43,8 +43,8 @@ def check(
     """Check a configuration as a campaign would, and say what it would make."""
     import json
 
-    from chggen.campaign import Campaign
-    from chggen.config import Config
+    from chggen.campaign.plan import Campaign
+    from chggen.config.model import Config
 
     if schema:
         typer.echo(json.dumps(Config.model_json_schema(), indent=1))

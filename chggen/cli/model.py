@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from chggen import configfile
 from chggen.cli.options import Changes, ConfigFile, KeptSymmetry
-from chggen.progress import bar
+from chggen.config import load as configfile
+from chggen.run.progress import bar
 
 
 def train(
@@ -18,7 +18,7 @@ def train(
     changes: Changes = None,
 ) -> None:
     """Train a score network; a run that was stopped goes on where it was."""
-    from chggen.config import TrainConfig
+    from chggen.config.stages import TrainConfig
     from chggen.stages.train import train as run
 
     given: dict[str, Any] = {"data": data, "validation": validation, "output": output}
@@ -37,9 +37,9 @@ def train_volume(
     """Train the regression from composition to volume per atom (minutes)."""
     import json
 
-    from chggen.volume import train_volume_model
+    from chggen.cells.volume_training import train
 
-    typer.echo(json.dumps(train_volume_model(data, validation, output), indent=1))
+    typer.echo(json.dumps(train(data, validation, output), indent=1))
 
 
 def _record(record: dict[str, Any]) -> str:
@@ -71,7 +71,7 @@ def evaluate(
 
     --set and --config are about section generate.
     """
-    from chggen.config import GenerateConfig
+    from chggen.config.stages import GenerateConfig
     from chggen.evaluation import output
     from chggen.evaluation.against import compare, read_earlier
     from chggen.evaluation.run import Run

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chggen import configfile
 from chggen.cli.options import Changes, ConfigFile, Output
-from chggen.composition import ATOMIC_NUMBERS, parse_formula
-from chggen.energyspecs import ReferenceConfig
+from chggen.config import load as configfile
+from chggen.config.energies import ReferenceConfig
 from chggen.errors import ConfigError
-from chggen.progress import bar
+from chggen.run.progress import bar
+from chggen.structure.composition import ATOMIC_NUMBERS, parse_formula
 
 if TYPE_CHECKING:
-    from chggen.references import Reference
+    from chggen.reference.reference import Reference
 
 #: Energies closer than this (eV/atom) are the same.
 _SAME = 1e-8
@@ -69,7 +69,7 @@ def show(
     config: ConfigFile = None,
 ) -> None:
     """Print the phases of a reference, which are stable, and what its energies are."""
-    from chggen.competing import load_competing
+    from chggen.reference.relaxed import load_competing
 
     chosen = _chosen(system, config)
     given = dict(chosen.reference)
@@ -90,7 +90,7 @@ def _print(reference: "Reference") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from chggen.stability import hull_formation_energy
+    from chggen.reference.hull import hull_formation_energy
 
     console = Console(highlight=False)
     console.print(f"[bold]{reference.name}[/bold] ({reference.date or 'no date'})", markup=True)
@@ -127,7 +127,7 @@ def relax(
     changes: Changes = None,
 ) -> None:
     """Relax every competing phase with the potential (--set is about section relax)."""
-    from chggen.config import RelaxConfig
+    from chggen.config.stages import RelaxConfig
     from chggen.stages.reference import reference as run
 
     chosen = _chosen(system, config)

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from chggen import configfile
 from chggen.cli.options import Changes, ConfigFile, KeptSymmetry, Output, Source
-from chggen.progress import bar
+from chggen.config import load as configfile
+from chggen.run.progress import bar
 
 
 def generate(
@@ -23,10 +23,10 @@ def generate(
     changes: Changes = None,
 ) -> None:
     """Draw cells and place atoms by reverse diffusion."""
-    from chggen.campaign import Shard
-    from chggen.composition import canonical_formula, parse_formula
-    from chggen.config import GenerateConfig
+    from chggen.campaign.seeds import Shard
+    from chggen.config.stages import GenerateConfig
     from chggen.stages.generate import generate as run
+    from chggen.structure.composition import canonical_formula, parse_formula
 
     formula = canonical_formula(composition)
     shard = Shard("-".join(parse_formula(formula)), formula, seed)
@@ -58,7 +58,7 @@ def relax(
     changes: Changes = None,
 ) -> None:
     """Relax generated or inpainted structures with a foundation potential."""
-    from chggen.config import RelaxConfig
+    from chggen.config.stages import RelaxConfig
     from chggen.stages.relax import relax as run
 
     settings = configfile.parse_section(RelaxConfig, "relax", config, changes or ())
@@ -77,7 +77,7 @@ def refine(
     changes: Changes = None,
 ) -> None:
     """Take guests out of relaxed structures and symmetrise the framework."""
-    from chggen.config import RefineConfig
+    from chggen.config.stages import RefineConfig
     from chggen.stages.refine import refine as run
 
     settings = configfile.parse_section(RefineConfig, "refine", config, changes or ())
@@ -94,7 +94,7 @@ def inpaint(
     changes: Changes = None,
 ) -> None:
     """Draw guests back into the frameworks."""
-    from chggen.config import InpaintConfig
+    from chggen.config.stages import InpaintConfig
     from chggen.stages.inpaint import inpaint as run
 
     settings = configfile.parse_section(InpaintConfig, "inpaint", config, changes or ())

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from chggen import configfile
 from chggen.cli.options import Changes, ConfigFile, Output
+from chggen.config import load as configfile
 from chggen.errors import ConfigError
-from chggen.progress import bar
+from chggen.run.progress import bar
 
 
 def screen(
@@ -27,10 +27,11 @@ def screen(
     changes: Changes = None,
 ) -> None:
     """Symmetry, decomposition energy, duplicates, known phases, selection."""
-    from chggen.config import RelaxConfig, ScreenConfig
-    from chggen.energyspecs import ReferenceConfig
+    from chggen.config.energies import ReferenceConfig
+    from chggen.config.screening import ScreenConfig
+    from chggen.config.stages import RelaxConfig
+    from chggen.screening.second import SecondLevel
     from chggen.stages.screen import screen as run
-    from chggen.stages.second import SecondLevel
 
     settings = configfile.parse_section(ScreenConfig, "screen", config, changes or ())
     if reference and referenced:
@@ -60,7 +61,7 @@ def report(
     config: Annotated[Path, typer.Option("--config", "-c")] = Path("config/config.yaml"),
 ) -> None:
     """Write report.parquet and report.html of a system from its tables."""
-    from chggen.campaign import Campaign
+    from chggen.campaign.plan import Campaign
     from chggen.stages.report import report as run
 
     campaign = Campaign.load(None, config)

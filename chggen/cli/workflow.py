@@ -28,8 +28,8 @@ def resume(
     ] = None,
 ) -> None:
     """Go on where a driver was killed: clear what it left, unlock, start Snakemake again."""
-    from chggen.driver.resume import Start
-    from chggen.driver.resume import resume as run
+    from chggen.run.resume import Start
+    from chggen.run.resume import resume as run
 
     given = ["--profile", profile]
     if configfile is not None:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final, Literal, Self
 import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
-from chggen.contracts import GGA, MP2020, NONE, Contract
-from chggen.specs import Count, Positive, Strict, as_list
+from chggen.config.base import Count, Positive, Strict, as_list
+from chggen.config.contracts import GGA, MP2020, NONE, Contract
 
 Word = Annotated[str, Field(min_length=1)]
 #: Environment variable (and key of pymatgen's settings) of the user's POTCARs.

@@ -5,8 +5,8 @@ from typing import Self
 
 from pydantic import model_validator
 
-from chggen.energyspecs import Words
-from chggen.specs import Count, Positive, Strict
+from chggen.config.base import Count, Positive, Strict
+from chggen.config.energies import Words
 
 
 class ScreenConfig(Strict):

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from chggen.energyspecs import Words
-from chggen.specs import Count, Positive, Strict
+from chggen.config.base import Count, Positive, Strict
+from chggen.config.energies import Words
 
 Bravais = Literal[
     "cubic", "tetragonal", "orthorhombic", "hexagonal", "rhombohedral", "monoclinic", "triclinic"

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
-from chggen import composition as comp
-from chggen.energyspecs import ReferenceConfig, as_reference
+from chggen.config.base import CompositionSpec, Count, Positive, Strict, as_list, as_value_error
+from chggen.config.energies import ReferenceConfig, as_reference
 from chggen.errors import CompositionError
-from chggen.specs import CompositionSpec, Count, Positive, Strict, as_list, as_value_error
+from chggen.structure import composition as comp
 
 SpaceGroup = Annotated[int, Field(ge=1, le=230)]
 Symmetry = Literal["none", "auto"] | SpaceGroup | tuple[SpaceGroup, SpaceGroup]

@@ -22,7 +22,7 @@ from custodian.custodian import Custodian, CustodianError
 from custodian.vasp import handlers, validators
 from custodian.vasp.jobs import VaspJob
 
-from chggen.dft.memory import read_json, write_json
+from chggen.dft.attempts import read_json, write_json
 from chggen.dft.outputs import STOP_ASKED
 
 #: Mended errors after which a step is given up.

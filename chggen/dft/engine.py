@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from chggen.contracts import Contract
-from chggen.crystal import Crystal
+from chggen.config.contracts import Contract
 from chggen.errors import Status
+from chggen.structure.crystal import Crystal
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Engines by name."""
 
-from chggen.config import DftConfig
+from chggen.config.dft import DftConfig
 from chggen.dft.engine import Engine
 
 

@@ -23,15 +23,15 @@ from typing import Final
 
 import numpy as np
 
-from chggen import composition as comp
-from chggen.config import DftConfig, cannot_run
-from chggen.contracts import NONE, Contract
-from chggen.crystal import Crystal
+from chggen.config.contracts import NONE, Contract
+from chggen.config.dft import DftConfig, cannot_run
 from chggen.dft import gpaw_job as files
+from chggen.dft.attempts import read_json, write_json
 from chggen.dft.engine import Result
 from chggen.dft.gpaw_job import Job, StepResult
-from chggen.dft.memory import read_json, write_json
 from chggen.errors import Status
+from chggen.structure import composition as comp
+from chggen.structure.crystal import Crystal
 
 #: Tolerance (Å) to which a structure is made symmetric; the energy it costs is below
 #: 1 meV/atom.

@@ -11,9 +11,9 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from chggen.crystal import Crystal, Floats
-from chggen.dft.memory import read_json, write_json
+from chggen.dft.attempts import read_json, write_json
 from chggen.errors import Status
+from chggen.structure.crystal import Crystal, Floats
 
 INPUT: Final = "gpaw.json"
 RESULT: Final = "result.json"

@@ -15,9 +15,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from chggen.config import DftConfig
-from chggen.crystal import Crystal
+from chggen.config.dft import DftConfig
 from chggen.dft import recipe
+from chggen.structure.crystal import Crystal
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
-from chggen.crystal import Crystal
+from chggen.structure.crystal import Crystal
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -8,8 +8,8 @@ calculation, whose energies MP2020 corrects.
 
 from typing import TYPE_CHECKING, Any, Final
 
-from chggen.config import DftConfig
-from chggen.contracts import R2SCAN
+from chggen.config.contracts import R2SCAN
+from chggen.config.dft import DftConfig
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

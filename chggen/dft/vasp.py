@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from chggen.config import DftConfig, cannot_run, vasp_contract
-from chggen.contracts import GGA, Contract
-from chggen.crystal import Crystal
+from chggen.config.contracts import GGA, Contract
+from chggen.config.dft import DftConfig, cannot_run, vasp_contract
 from chggen.dft import inputs, outputs, recipe
+from chggen.dft.attempts import read_json, write_json
 from chggen.dft.engine import Result
-from chggen.dft.memory import read_json, write_json
 from chggen.errors import Status
+from chggen.structure.crystal import Crystal
 
 if TYPE_CHECKING:
     from chggen.dft.custody import Deadline, Ended

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chggen.crystal import Crystal
+from chggen.structure.crystal import Crystal
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Graph:
 def neighbour_graph(batch: Batch, cutoff: float, most: int) -> Graph:
     """Graph of the ``most`` nearest neighbours within ``cutoff`` (Å) of each atom."""
     # imported here: torch-sim takes seconds to import and training data need it late
-    from chggen.neighbours import neighbour_list
+    from chggen.compute.neighbours import neighbour_list
 
     with torch.no_grad():
         n = len(batch.positions)

@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from chggen.checkpoints import card_path, read_card, resolve
+from chggen.diffusion.card import card_path, read_card, resolve
 from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.settings import NetworkSettings
 from chggen.errors import CheckpointError

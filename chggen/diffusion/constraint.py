@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chggen.diffusion.batch import Batch
-from chggen.placement import ImposedSymmetry, Task
+from chggen.structure.task import ImposedSymmetry, Task
 
 Floats = NDArray[np.float64]
 

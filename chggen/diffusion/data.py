@@ -17,9 +17,9 @@ import torch
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from chggen.crystal import Crystal
 from chggen.diffusion.batch import Batch
 from chggen.errors import ChggenError
+from chggen.structure.crystal import Crystal
 
 Progress = Callable[[int, int], None]
 _CHUNK = 256

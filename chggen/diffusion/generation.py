@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chggen.crystal import Crystal
 from chggen.diffusion.batch import Batch
 from chggen.diffusion.constraint import Constraint
 from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.noise import NoiseStream
 from chggen.diffusion.sampler import Sampler
-from chggen.orbits import exact
-from chggen.placement import Placed, Progress, Task
+from chggen.structure.crystal import Crystal
+from chggen.structure.task import Placed, Progress, Task
+from chggen.symmetry.orbits import exact
 
 #: Å³ per atom under which a cell is taken for an error (the densest solids have 3).
 _LEAST_VOLUME = 1.0

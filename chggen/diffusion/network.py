@@ -14,10 +14,10 @@ from e3nn import o3
 from torch import Tensor, nn
 from torch.nn import functional
 
-from chggen.composition import SYMBOLS
 from chggen.diffusion.batch import Batch, Graph, neighbour_graph
 from chggen.diffusion.convolution import Convolution, EdgeMatrices, Linear
 from chggen.diffusion.settings import NetworkSettings
+from chggen.structure.composition import SYMBOLS
 
 #: Noise levels (Å) outside of which the network sees no difference.
 SIGMA_FLOOR = 1e-3

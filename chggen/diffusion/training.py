@@ -19,7 +19,6 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from chggen.composition import SYMBOLS
 from chggen.diffusion.batch import Batch
 from chggen.diffusion.checkpoint import save_network, write_atomic
 from chggen.diffusion.data import StructureData
@@ -33,6 +32,7 @@ from chggen.diffusion.objective import (
 )
 from chggen.diffusion.settings import Preset, TrainingSettings
 from chggen.errors import CheckpointError
+from chggen.structure.composition import SYMBOLS
 
 #: Noise levels (Å) of the validation table.
 LEVELS = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 2.0)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from chggen.crystal import Crystal
 from chggen.errors import Status
-from chggen.placement import Placed, Task
-from chggen.progress import Progress, silent
-from chggen.relaxation import Relaxation
+from chggen.relaxation.pool import Relaxation
+from chggen.run.progress import Progress, silent
+from chggen.structure.crystal import Crystal
+from chggen.structure.task import Placed, Task
 
 if TYPE_CHECKING:
     from pymatgen.analysis.structure_matcher import StructureMatcher

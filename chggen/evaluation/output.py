@@ -7,10 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from chggen import tables
-from chggen.crystal import row_id
 from chggen.evaluation.outcomes import Outcome
 from chggen.evaluation.run import Run, strict
+from chggen.structure.crystal import row_id
+from chggen.tables import parquet
 
 #: Figures shown: (key, words, unit, digits); shares are shown in per cent.
 SHOWN = (
@@ -121,14 +121,14 @@ def write_table(run: Run, path: Path) -> None:
     rows = [
         _row(run, name, outcome) for name, outcomes in run.outcomes.items() for outcome in outcomes
     ]
-    tables.write(path, "evaluated", rows, run.result)
+    parquet.write(path, "evaluated", rows, run.result)
 
 
-def _row(run: Run, generator: str, outcome: Outcome) -> tables.Row:
+def _row(run: Run, generator: str, outcome: Outcome) -> parquet.Row:
     known, placed = run.selection.known[outcome.structure], outcome.placed
     relaxed = outcome.relaxed
     crystal = (relaxed.crystal if relaxed else None) or placed.crystal
-    row: tables.Row = {
+    row: parquet.Row = {
         "system": known.name,
         "composition": known.formula,
         "route": "unconditional",

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from chggen import provenance
-from chggen.checkpoints import read_card, volume_elements
+from chggen.diffusion.card import read_card, volume_elements
 from chggen.errors import ChggenError, Status
 from chggen.evaluation.outcomes import NARROW, RELAXED, WIDE, Outcome, judge, same
 from chggen.evaluation.settings import Evaluation
@@ -20,11 +20,11 @@ from chggen.evaluation.statistics import paired, summary
 from chggen.evaluation.structures import Selection, select
 from chggen.evaluation.tasks import tasks_for
 from chggen.generators import make_generator
-from chggen.generators.selection import selecting
-from chggen.placement import Generator, Task
+from chggen.generators.ranking import selecting
 from chggen.potential import NamedPotential, load_named
-from chggen.progress import bar
-from chggen.relaxation import Relaxation, relax
+from chggen.relaxation.pool import Relaxation, relax
+from chggen.run.progress import bar
+from chggen.structure.task import Generator, Task
 
 #: Makes a progress bar of a label.
 Bars = Callable[[str], AbstractContextManager[Callable[[float, int], None]]]

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from chggen.config import GenerateConfig, RelaxConfig, Symmetry
-from chggen.energyspecs import Potentials
+from chggen.config.energies import Potentials
+from chggen.config.stages import GenerateConfig, RelaxConfig
+from chggen.config.systems import Symmetry
 from chggen.errors import ChggenError
 
 #: Generators that can be compared; the first is the one that is evaluated. Candidates are

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chggen.composition import SYMBOLS, canonical_formula
-from chggen.crystal import Crystal
 from chggen.errors import ChggenError
 from chggen.evaluation.settings import Evaluation
-from chggen.progress import Progress, silent
+from chggen.run.progress import Progress, silent
+from chggen.structure.composition import SYMBOLS, canonical_formula
+from chggen.structure.crystal import Crystal
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from chggen.config import LatticeConfig
-from chggen.crystal import Crystal
+from chggen.cells.lattice import sample_lattices
+from chggen.cells.volume import predict_volumes
+from chggen.config.stages import LatticeConfig
 from chggen.evaluation.settings import Cells
 from chggen.evaluation.structures import Known
-from chggen.lattice import sample_lattices
-from chggen.placement import Task
-from chggen.volume import predict_volumes
+from chggen.structure.crystal import Crystal
+from chggen.structure.task import Task
 
 
 def tasks_for(

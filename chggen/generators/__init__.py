@@ -1,16 +1,16 @@
 """Generators: what turns a composition, cells and a seed into a table ``generated``.
 
-Two kinds, both plug-ins (docs/generators.md): a :class:`~chggen.placement.Generator`
-places atoms in cells that the campaign draws; a :class:`~chggen.generators.source.Source`
+Two kinds, both plug-ins (docs/generators.md): a :class:`~chggen.structure.task.Generator`
+places atoms in cells that the campaign draws; a :class:`~chggen.generators.base.Source`
 brings structures with cells of their own. Each is imported only when it is asked for.
 """
 
 from typing import Any
 
-from chggen.config import GenerateConfig, generator_plugins
+from chggen.config.stages import GenerateConfig, generator_plugins
 from chggen.errors import ConfigError
-from chggen.generators.source import Source
-from chggen.placement import Generator
+from chggen.generators.base import Source
+from chggen.structure.task import Generator
 
 
 def make_generator(settings: GenerateConfig) -> Generator | Source:
@@ -29,7 +29,7 @@ def make_generator(settings: GenerateConfig) -> Generator | Source:
 
             return RandomGenerator()
         case "pyxtal":
-            from chggen.generators.pyxtal_starts import PyxtalGenerator
+            from chggen.generators.pyxtal import PyxtalGenerator
 
             return PyxtalGenerator()
         case "file":

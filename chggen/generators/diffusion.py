@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from chggen.config import GenerateConfig, InpaintConfig
-from chggen.devices import chosen
+from chggen.compute.devices import chosen
+from chggen.config.stages import GenerateConfig, InpaintConfig
 from chggen.diffusion.checkpoint import load_network
 from chggen.diffusion.generation import sample
 from chggen.diffusion.sampler import make_sampler
-from chggen.placement import Placed, Progress, Task
+from chggen.structure.task import Placed, Progress, Task
 
 
 class DiffusionGenerator:

@@ -14,8 +14,8 @@ import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from chggen.crystal import Crystal, reduced_cell
-from chggen.placement import Placed, Progress, Task, place_each
+from chggen.structure.crystal import Crystal, reduced_cell
+from chggen.structure.task import Placed, Progress, Task, place_each
 
 Floats = NDArray[np.float64]
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from chggen.crystal import Crystal
 from chggen.potential.interface import NamedPotential
+from chggen.structure.crystal import Crystal
 
 #: Å: with atoms closer than this a potential's energy means nothing.
 LEAST_DISTANCE = 0.6

@@ -16,11 +16,11 @@ from nvalchemiops.neighbors.neighbor_utils import (  # type: ignore[import-untyp
 from torch import Tensor
 from torch_sim.state import SimState
 
-from chggen.contracts import Contract
-from chggen.energyspecs import PotentialConfig
+from chggen.compute.neighbours import neighbour_list
+from chggen.config.contracts import Contract
+from chggen.config.energies import PotentialConfig
 from chggen.errors import CheckpointError
-from chggen.neighbours import neighbour_list
-from chggen.potential.verdict import CUTOFF
+from chggen.potential.interface import CUTOFF
 from chggen.provenance import digest, file_digest
 
 _NEEDED = ("energy", "forces", "stress")
@@ -77,7 +77,7 @@ class ForeignModel:
         Returns:
             energy [S] eV, forces [N, 3] eV/Å, stress [S, 3, 3] eV/Å³ (positive =
             tension), min_distance [S] Å (the cutoff where no pair is closer), isolated
-            [S] (an atom has no neighbour within :data:`~chggen.potential.verdict.CUTOFF`).
+            [S] (an atom has no neighbour within :data:`~chggen.potential.interface.CUTOFF`).
 
         Raises:
             CheckpointError: the model gives no forces or no stress at all.

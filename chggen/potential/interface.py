@@ -1,13 +1,16 @@
 """What the rest of the package asks of a potential with a name."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 from torch_sim.state import SimState
 
-from chggen.contracts import Contract
+from chggen.config.contracts import Contract
+
+#: Radius (Å) within which neighbours are counted, that of CHGNet.
+CUTOFF: Final = 6.0
 
 
 class NamedPotential(Protocol):

@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 from markupsafe import Markup
 
-from chggen import tables
 from chggen.report import svg
+from chggen.tables import parquet
 
 _NAMES: Final = {
     "decomposition_energy": "E_d",
@@ -21,8 +21,8 @@ def section(collected: str | Path | None) -> dict[str, Any] | None:
     """Values of the section; None if DFT was not run."""
     if collected is None:
         return None
-    rows = [_row(row) for row in tables.read(collected, "collected")]
-    header = tables.read_header(collected)
+    rows = [_row(row) for row in parquet.read(collected, "collected")]
+    header = parquet.read_header(collected)
     parities = [
         {"name": _NAMES[quantity], **found}
         for quantity, found in header["parity"].items()
@@ -45,18 +45,18 @@ def section(collected: str | Path | None) -> dict[str, Any] | None:
     }
 
 
-def _row(row: tables.Row) -> tables.Row:
+def _row(row: parquet.Row) -> parquet.Row:
     seconds = row["wall_time"]
     return row | {"hours": None if seconds is None else seconds / _SECONDS_PER_HOUR}
 
 
-def _order(row: tables.Row) -> tuple[Any, ...]:
+def _order(row: parquet.Row) -> tuple[Any, ...]:
     """Candidates first, lowest E_d by DFT first, those without one last."""
     energy = row["dft_decomposition_energy"]
     return row["role"] != "candidate", energy is None, energy or 0.0, row["id"]
 
 
-def plot(rows: Sequence[tables.Row], parity: Mapping[str, Any] | None) -> Markup | None:
+def plot(rows: Sequence[parquet.Row], parity: Mapping[str, Any] | None) -> Markup | None:
     """E_d by the potential over E_d by DFT, candidates only; None without any."""
     pairs = [
         (row["dft_decomposition_energy"], row["decomposition_energy"])

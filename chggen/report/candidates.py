@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
 
-from chggen import tables
-from chggen.composition import SYMBOLS
-from chggen.config import ScreenConfig
-from chggen.crystal import Crystal
+from chggen.config.screening import ScreenConfig
 from chggen.report import cell
 from chggen.report.text import milli, missing
-from chggen.symmetry import EXACT, SymmetrisationError, Symmetrised, symmetrise
+from chggen.structure.composition import SYMBOLS
+from chggen.structure.crystal import Crystal
+from chggen.symmetry.analysis import EXACT, SymmetrisationError, Symmetrised, symmetrise
+from chggen.tables import parquet
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -84,7 +84,7 @@ def candidates(chosen: pd.DataFrame, screened: str | Path, screen: ScreenConfig)
     ids = list(chosen["id"])
     if not ids:
         return []
-    table = tables.read_table(screened, "screened")
+    table = parquet.read_table(screened, "screened")
     rows = table.filter(pc.is_in(table["id"], pa.array(ids))).to_pylist()
     full = {row["id"]: row for row in rows}
     # string keys again: pandas types them as hashable

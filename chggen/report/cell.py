@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 from markupsafe import Markup, escape
 
-from chggen.composition import SYMBOLS
-from chggen.crystal import Crystal, Floats
 from chggen.report.scene import Scene, scene_of
+from chggen.structure.composition import SYMBOLS
+from chggen.structure.crystal import Crystal, Floats
 
 WIDTH: Final = 340
 HEIGHT: Final = 260

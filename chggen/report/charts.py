@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from chggen.analysis.rows import ROUTES
 from chggen.report import svg
 from chggen.report.text import plain_formula, significant
-from chggen.tables import Row
+from chggen.tables.parquet import Row
 
 #: Most compositions in one chart; the table below it has them all.
 MOST_COMPOSITIONS: Final = 40

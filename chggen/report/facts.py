@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from chggen import tables
-from chggen.config import Config
+from chggen.config.model import Config
 from chggen.report.text import count
+from chggen.tables import parquet
 
 #: How to cite what a campaign rests on: what for, reference, DOI.
 CITATIONS: Final = (
@@ -57,7 +57,7 @@ def read_headers(
 ) -> dict[str, list[dict[str, Any]]]:
     """Headers of all tables, by table."""
     every = {**paths, "screened": [screened]}
-    return {name: [tables.read_header(p) for p in found] for name, found in every.items()}
+    return {name: [parquet.read_header(p) for p in found] for name, found in every.items()}
 
 
 def _values(headers: Headers, name: str, *keys: str) -> list[str]:

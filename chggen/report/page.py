@@ -14,12 +14,12 @@ from markupsafe import Markup, escape
 
 from chggen.analysis.rates import ALL, tolerances
 from chggen.analysis.rows import ROUTES, Outcomes
-from chggen.config import Config
+from chggen.config.model import Config
 from chggen.report import calculations, cell, charts, facts, hull, screening, sections, story, text
 from chggen.report import candidates as best_structures
 from chggen.report.phases import Loaded, load_phases, section_of
-from chggen.schema import SCHEMAS
-from chggen.tables import Row
+from chggen.tables.parquet import Row
+from chggen.tables.schema import SCHEMAS
 
 #: Lines in the table of structures; the Parquet table has them all.
 MOST_LISTED: Final = 400

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from chggen import composition as comp
-from chggen.energyspecs import ReferenceConfig
+from chggen.config.energies import ReferenceConfig
 from chggen.errors import ChggenError
+from chggen.structure import composition as comp
 
 if TYPE_CHECKING:
     from pymatgen.analysis.phase_diagram import PhaseDiagram
@@ -91,8 +91,8 @@ def load_phases(
     config: ReferenceConfig, elements: set[str], referenced: str | Path | None = None
 ) -> Loaded:
     """Competing phases for the drawing: a report does not fail for want of a picture."""
-    from chggen.competing import load_competing
-    from chggen.stability import phase_diagram
+    from chggen.reference.hull import phase_diagram
+    from chggen.reference.relaxed import load_competing
 
     try:
         reference = load_competing(config, elements, referenced)

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from chggen.crystal import Crystal, Floats
+from chggen.structure.crystal import Crystal, Floats
 
 #: Longest bond over the sum of covalent radii.
 _BOND: Final = 1.2

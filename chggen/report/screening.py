@@ -7,9 +7,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from chggen.analysis.rows import ROUTES, Outcomes
-from chggen.gates import GATE_TEXT, Gate
 from chggen.report import text
 from chggen.report.sections import Rates
+from chggen.screening.gates import GATE_TEXT, Gate
 
 #: Most reasons and phases that are named.
 _MOST_REASONS: Final = 2

@@ -9,7 +9,7 @@ import pandas as pd
 from chggen.analysis.rates import ALL, MEASURED, counted
 from chggen.analysis.rows import ROUTES, Outcomes
 from chggen.errors import STATUS_TEXT, Status
-from chggen.tables import Row
+from chggen.tables.parquet import Row
 
 #: Steps of the funnel, in order: column of the attempts, name.
 STEPS: Final = {

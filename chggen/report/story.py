@@ -8,7 +8,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from chggen.analysis.rows import ROUTES, Outcomes
-from chggen.config import Config
+from chggen.config.model import Config
 from chggen.report import text
 from chggen.report.phases import Loaded
 from chggen.report.sections import Rates

@@ -6,7 +6,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from chggen.composition import ATOMIC_NUMBERS
+from chggen.structure.composition import ATOMIC_NUMBERS
 
 _MINUS: Final = "\N{MINUS SIGN}"
 _DIGITS: Final = re.compile(r"(\d+)")

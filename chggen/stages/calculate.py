@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from chggen import progress as bars
-from chggen import provenance, tables
-from chggen.config import DftConfig
-from chggen.crystal import row_id
-from chggen.dft import memory
+from chggen import provenance
+from chggen.config.dft import DftConfig
+from chggen.dft import attempts as memory
 from chggen.dft.engine import Engine, Result
 from chggen.dft.engines import load_engine
 from chggen.errors import Status, TableError, UnfinishedError
-from chggen.stages.lineage import LINEAGE, structure_columns
+from chggen.run import progress as bars
+from chggen.structure.crystal import row_id
+from chggen.tables import parquet
+from chggen.tables.lineage import LINEAGE, structure_columns
 
 #: What another attempt, with more time and memory, may mend.
 _AGAIN = frozenset({Status.OUT_OF_TIME, Status.INTERRUPTED})
@@ -60,11 +61,11 @@ def calculate(
         {Path(source).name: provenance.file_digest(source)},
     )
     content = _row(row, engine, result, memory.attempts(directory))
-    tables.write(output, "calculated", [content], header)
+    parquet.write(output, "calculated", [content], header)
 
 
-def _submitted(source: str | Path, identity: str) -> tables.Row:
-    row = next((r for r in tables.read(source, "submitted") if r["id"] == identity), None)
+def _submitted(source: str | Path, identity: str) -> parquet.Row:
+    row = next((r for r in parquet.read(source, "submitted") if r["id"] == identity), None)
     if row is None:
         raise TableError(f"{source}: has no row '{identity}'")
     if row["directory"] is None:
@@ -97,7 +98,7 @@ def _result(
     )
 
 
-def _row(parent: tables.Row, engine: Engine, result: Result, attempts: int) -> tables.Row:
+def _row(parent: parquet.Row, engine: Engine, result: Result, attempts: int) -> parquet.Row:
     row = {key: parent[key] for key in (*LINEAGE, "role", "label", "directory")} | {
         "id": row_id("calculated", parent["id"]),
         "parent_id": parent["id"],

@@ -5,22 +5,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from chggen import composition as comp
-from chggen import progress as bars
-from chggen import provenance, tables
-from chggen.config import DftConfig, ScreenConfig
-from chggen.contracts import Contract, require_same
-from chggen.crystal import Crystal, has_structure, row_id
-from chggen.dft.calculated import calculated_reference
+from chggen import provenance
+from chggen.config.contracts import Contract, require_same
+from chggen.config.dft import DftConfig
+from chggen.config.energies import ReferenceConfig
+from chggen.config.screening import ScreenConfig
 from chggen.dft.engines import load_engine
 from chggen.dft.parity import parity, suggest_threshold
-from chggen.energyspecs import ReferenceConfig
 from chggen.errors import Status
-from chggen.references import Reference, load_reference
-from chggen.relaxation import rmsd
-from chggen.stability import decomposition
-from chggen.stages.lineage import LINEAGE
-from chggen.symmetry import space_group
+from chggen.reference.calculated import calculated_reference
+from chggen.reference.hull import decomposition
+from chggen.reference.reference import Reference, load_reference
+from chggen.relaxation.pool import rmsd
+from chggen.run import progress as bars
+from chggen.structure import composition as comp
+from chggen.structure.crystal import Crystal, has_structure, row_id
+from chggen.symmetry.analysis import space_group
+from chggen.tables import parquet
+from chggen.tables.lineage import LINEAGE
 
 #: What the row of a structure keeps from the screen.
 _SCREENED = ("energy_per_atom", "potential", "potential_hash", "functional", "corrections")
@@ -56,10 +58,10 @@ def collect(
             config says.
         ReferenceCoverageError: the reference does not cover the system.
     """
-    parents = tables.read(submitted, "submitted")
-    first = {row["id"]: row for row in tables.read(screened, "screened")}
+    parents = parquet.read(submitted, "submitted")
+    first = {row["id"]: row for row in parquet.read(screened, "screened")}
     origins = {row["id"]: row["parent_id"] for row in parents}
-    found = (row for path in calculated for row in tables.read(path, "calculated"))
+    found = (row for path in calculated for row in parquet.read(path, "calculated"))
     done = {row["parent_id"]: row for row in found if row["parent_id"] in origins}
     contract = load_engine(settings).contract
     _same_contract(done.values(), contract)
@@ -83,17 +85,17 @@ def collect(
         warning=warning,
         **_parities(rows, origins, first, settings.metastable),
     )
-    tables.write(output, "collected", rows, header)
+    parquet.write(output, "collected", rows, header)
 
 
-def _same_contract(rows: Iterable[tables.Row], contract: Contract) -> None:
+def _same_contract(rows: Iterable[parquet.Row], contract: Contract) -> None:
     for row in rows:
         own = Contract(row["dft_functional"], row["dft_corrections"])
         require_same(own, f"calculation '{row['parent_id']}':", contract, "the config's dft")
 
 
 def _hull(
-    rows: Sequence[tables.Row],
+    rows: Sequence[parquet.Row],
     elements: set[str],
     settings: DftConfig,
     config: ReferenceConfig | None,
@@ -110,10 +112,10 @@ def _hull(
 
 
 def _joined(
-    parent: tables.Row, calculation: tables.Row | None, screened: tables.Row | None
-) -> tables.Row:
+    parent: parquet.Row, calculation: parquet.Row | None, screened: parquet.Row | None
+) -> parquet.Row:
     """Columns that other tables have."""
-    row: tables.Row = {key: parent[key] for key in (*LINEAGE, *_OWN, "decomposition_energy")}
+    row: parquet.Row = {key: parent[key] for key in (*LINEAGE, *_OWN, "decomposition_energy")}
     row |= {"id": row_id("collected", parent["id"]), "parent_id": parent["id"], "n_atoms": 0}
     if calculation is not None:
         kept = set(calculation) - {"id", *LINEAGE}
@@ -125,7 +127,7 @@ def _joined(
     return row
 
 
-def _geometry(row: tables.Row, parent: tables.Row, screen: ScreenConfig) -> tables.Row:
+def _geometry(row: parquet.Row, parent: parquet.Row, screen: ScreenConfig) -> parquet.Row:
     """Symmetry after DFT, and how far the structure moved."""
     if not has_structure(row):
         return {}
@@ -139,7 +141,7 @@ def _geometry(row: tables.Row, parent: tables.Row, screen: ScreenConfig) -> tabl
     }
 
 
-def _stability(row: tables.Row, hull: Reference | None, contract: Contract) -> tables.Row:
+def _stability(row: parquet.Row, hull: Reference | None, contract: Contract) -> parquet.Row:
     """E_d by DFT of a converged calculation."""
     if hull is None or row.get("dft_energy_per_atom") is None:
         return {}
@@ -154,9 +156,9 @@ def _stability(row: tables.Row, hull: Reference | None, contract: Contract) -> t
 
 
 def _parities(
-    rows: Sequence[tables.Row],
+    rows: Sequence[parquet.Row],
     parents: Mapping[str, str],
-    screened: Mapping[str, tables.Row],
+    screened: Mapping[str, parquet.Row],
     limit: float,
 ) -> dict[str, Any]:
     """Facts of the header: the potential against DFT, by quantity, candidates only."""

@@ -7,21 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from chggen import composition as comp
-from chggen import progress as bars
-from chggen import provenance, spacegroups, tables
-from chggen.campaign import Shard, row_seeds, seed_sequence
-from chggen.config import Bravais, GenerateConfig, Symmetry
-from chggen.crystal import Crystal, row_id
-from chggen.energyspecs import Potentials
+from chggen import provenance
+from chggen.campaign.seeds import Shard, row_seeds, seed_sequence
+from chggen.cells.lattice import sample_lattices
+from chggen.cells.volume import predict_volume_per_atom
+from chggen.config.energies import Potentials
+from chggen.config.stages import Bravais, GenerateConfig
+from chggen.config.systems import Symmetry
 from chggen.errors import Status
 from chggen.generators import make_generator
-from chggen.generators.selection import Selecting, selecting
-from chggen.generators.source import Order, Source
-from chggen.lattice import sample_lattices
-from chggen.placement import Placed, Task
+from chggen.generators.base import Order, Source
+from chggen.generators.ranking import Selecting, selecting
 from chggen.potential import NONE_OWN
-from chggen.volume import predict_volume_per_atom
+from chggen.run import progress as bars
+from chggen.structure import composition as comp
+from chggen.structure.crystal import Crystal, row_id
+from chggen.structure.task import Placed, Task
+from chggen.symmetry import settings as spacegroups
+from chggen.tables import parquet
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def generate(
         symmetry=symmetry,
         **facts,
     )
-    tables.write(output, "generated", rows, header)
+    parquet.write(output, "generated", rows, header)
 
 
 def _fitting_lattices(symmetry: Symmetry) -> set[tuple[Bravais, str]] | None:
@@ -155,7 +158,7 @@ def _brought(
     return made, facts
 
 
-def _common(shard: Shard, settings: GenerateConfig, checkpoint: str | None) -> tables.Row:
+def _common(shard: Shard, settings: GenerateConfig, checkpoint: str | None) -> parquet.Row:
     """Columns that all rows of a shard share."""
     return {
         "parent_id": None,
@@ -171,9 +174,9 @@ def _common(shard: Shard, settings: GenerateConfig, checkpoint: str | None) -> t
     }
 
 
-def _row(common: tables.Row, made: _Made) -> tables.Row:
+def _row(common: parquet.Row, made: _Made) -> parquet.Row:
     crystal = made.placed.crystal
-    row: tables.Row = common | {
+    row: parquet.Row = common | {
         "score_calls": made.placed.score_calls if common["checkpoint"] else None,
         "bravais_type": made.bravais_type,
         "formula_units": made.formula_units,
@@ -185,7 +188,7 @@ def _row(common: tables.Row, made: _Made) -> tables.Row:
     return row | {"id": row_id("generated", *place, *how, *content)}
 
 
-def sampled_columns(result: Placed) -> tables.Row:
+def sampled_columns(result: Placed) -> parquet.Row:
     """Status, structure and distances of what a generator gave."""
     if result.crystal is None:
         return {"status": result.status, "reason": result.reason, "n_atoms": 0}

@@ -7,20 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chggen import composition as comp
-from chggen import progress as bars
-from chggen import provenance, tables
-from chggen.campaign import row_seeds, seed_sequence
-from chggen.config import InpaintConfig, Symmetry
-from chggen.crystal import Crystal, row_id
-from chggen.energyspecs import Potentials
+from chggen import provenance
+from chggen.campaign.seeds import row_seeds, seed_sequence
+from chggen.config.energies import Potentials
+from chggen.config.stages import InpaintConfig
+from chggen.config.systems import Symmetry
 from chggen.errors import Status
 from chggen.generators.diffusion import DiffusionGenerator
-from chggen.generators.selection import selecting
-from chggen.placement import Task
+from chggen.generators.ranking import selecting
 from chggen.potential import NONE_OWN
+from chggen.run import progress as bars
 from chggen.stages.generate import sampled_columns
-from chggen.stages.lineage import descend
+from chggen.structure import composition as comp
+from chggen.structure.crystal import Crystal, row_id
+from chggen.structure.task import Task
+from chggen.tables import parquet
+from chggen.tables.lineage import descend
 
 
 def inpaint(
@@ -49,7 +51,7 @@ def inpaint(
             asked of it and means ``auto`` here.
         potentials: section ``potentials`` of the config.
     """
-    frameworks = tables.read(source, "refined")
+    frameworks = parquet.read(source, "refined")
     kept: Symmetry = "none" if symmetry == "none" else "auto"
     generator = selecting(
         DiffusionGenerator(settings), settings, settings.candidates, kept, potentials
@@ -66,7 +68,7 @@ def inpaint(
             parents.append(row)
             draws.append(draw)
     sampled = generator(tasks, progress)
-    out: dict[str, list[tables.Row]] = {}
+    out: dict[str, list[parquet.Row]] = {}
     for parent, draw, drawn, result in zip(parents, draws, tasks, sampled, strict=True):
         row = _lineage(parent, draw, drawn.seed, settings, checkpoint)
         row |= sampled_columns(result) | {
@@ -91,7 +93,7 @@ def inpaint(
         campaign_seed=campaign_seed,
         symmetry=symmetry,
     )
-    tables.write(output, "inpainted", rows, header)
+    parquet.write(output, "inpainted", rows, header)
 
 
 def task(framework: Mapping[str, Any], seed: int) -> Task:
@@ -130,7 +132,7 @@ def _moved(drawn: Task, crystal: Crystal) -> float:
 
 def _lineage(
     parent: Mapping[str, Any], draw: int, seed: int, settings: InpaintConfig, checkpoint: str
-) -> tables.Row:
+) -> parquet.Row:
     return descend(parent) | {
         "id": row_id("inpainted", parent["id"], draw, seed, checkpoint, settings.sampler),
         "route": "inpainting",

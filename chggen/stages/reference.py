@@ -3,18 +3,20 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from chggen import progress as bars
-from chggen import provenance, structurefiles, tables
-from chggen.competing import require_elements
-from chggen.config import RelaxConfig
-from chggen.crystal import row_id
-from chggen.energyspecs import Potentials, ReferenceConfig
+from chggen import provenance
+from chggen.config.energies import Potentials, ReferenceConfig
+from chggen.config.stages import RelaxConfig
 from chggen.errors import Status
-from chggen.phases import Given, given_phases
 from chggen.potential import NONE_OWN, contract_columns, load_named
-from chggen.references import cache_path
-from chggen.relaxation import Relaxation, relax
+from chggen.reference.reference import cache_path
+from chggen.reference.relaxed import require_elements
+from chggen.reference.structures import Given, given_phases
+from chggen.relaxation.pool import Relaxation, relax
+from chggen.run import progress as bars
 from chggen.stages.relax import outcome
+from chggen.structure import files as structurefiles
+from chggen.structure.crystal import row_id
+from chggen.tables import parquet
 
 
 def reference(
@@ -73,13 +75,13 @@ def reference(
         outside=found.outside,
         **contract,
     )
-    tables.write(output, "referenced", rows, header)
+    parquet.write(output, "referenced", rows, header)
     require_elements(rows, symbols)
 
 
 def _row(
     system: str, index: int, phase: Given, result: Relaxation | None, contract: Mapping[str, str]
-) -> tables.Row:
+) -> parquet.Row:
     row = phase.row(system, index) | {
         "id": row_id("referenced", index, phase.label, contract["potential_hash"])
     }

@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chggen import composition as comp
-from chggen import progress as bars
-from chggen import provenance, tables
-from chggen.config import RefineConfig
-from chggen.crystal import Crystal, row_id
-from chggen.framework import Framework, choose_guests
-from chggen.framework import refine as refine_crystal
-from chggen.stages.lineage import descend, usable
+from chggen import provenance
+from chggen.config.stages import RefineConfig
+from chggen.run import progress as bars
+from chggen.structure import composition as comp
+from chggen.structure.crystal import Crystal, row_id
+from chggen.symmetry.framework import Framework, choose_guests
+from chggen.symmetry.framework import refine as refine_crystal
+from chggen.tables import parquet
+from chggen.tables.lineage import descend, usable
 
 
 def refine(
@@ -33,7 +34,7 @@ def refine(
         settings: section ``refine`` of the config.
         progress: called with (structures done, structures in all).
     """
-    rows = tables.read(source, "relaxed")
+    rows = parquet.read(source, "relaxed")
     good = [r for r in rows if usable(r)]
     chosen = list(guests) if not isinstance(guests, str) else _broadest(good)
     out = []
@@ -47,10 +48,10 @@ def refine(
         {Path(source).name: provenance.file_digest(source)},
         guests=chosen,
     )
-    tables.write(output, "refined", out, header)
+    parquet.write(output, "refined", out, header)
 
 
-def _broadest(rows: list[tables.Row]) -> list[str]:
+def _broadest(rows: list[parquet.Row]) -> list[str]:
     if not rows:
         return []
     elements = comp.parse_formula(rows[0]["composition"])
@@ -59,7 +60,7 @@ def _broadest(rows: list[tables.Row]) -> list[str]:
 
 def _row(
     parent: Mapping[str, Any], result: Framework | None, guests: list[str], choice: str
-) -> tables.Row:
+) -> parquet.Row:
     row = descend(parent) | {"guests": guests, "guest_choice": choice}
     if result is not None:
         row |= {

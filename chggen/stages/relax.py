@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chggen import progress as bars
-from chggen import provenance, tables
-from chggen.config import RelaxConfig
-from chggen.crystal import Crystal, has_structure, row_id
-from chggen.energyspecs import Potentials
+from chggen import provenance
+from chggen.config.energies import Potentials
+from chggen.config.stages import RelaxConfig
 from chggen.errors import Status
 from chggen.potential import NONE_OWN, contract_columns, load_named
-from chggen.potential.paths import Paths
-from chggen.relaxation import Relaxation
-from chggen.relaxation import relax as relax_crystals
-from chggen.stages.lineage import descend
+from chggen.relaxation.pool import Relaxation
+from chggen.relaxation.pool import relax as relax_crystals
+from chggen.relaxation.trajectory import Paths
+from chggen.run import progress as bars
+from chggen.structure.crystal import Crystal, has_structure, row_id
+from chggen.tables import parquet
+from chggen.tables.lineage import descend
 
 #: Which table each source becomes.
 OUTPUTS = {"generated": "relaxed", "inpainted": "rerelaxed"}
@@ -58,8 +59,8 @@ def relax(
         progress: called with (structures done, structures in all).
         potentials: section ``potentials`` of the config.
     """
-    name = tables.table_name(source)
-    rows = tables.read(source, name)
+    name = parquet.table_name(source)
+    rows = parquet.read(source, name)
     good = [i for i, row in enumerate(rows) if row["status"] == Status.OK and has_structure(row)]
     model = load_named(settings.potential, potentials)
     guests = [_guests(rows[i]) for i in good] if name == "inpainted" else None
@@ -83,7 +84,7 @@ def relax(
         {Path(source).name: provenance.file_digest(source)},
         **contract,
     )
-    tables.write(output, OUTPUTS[name], out, header)
+    parquet.write(output, OUTPUTS[name], out, header)
 
 
 def _guests(row: Mapping[str, Any]) -> NDArray[np.bool_] | None:
@@ -94,7 +95,7 @@ def _guests(row: Mapping[str, Any]) -> NDArray[np.bool_] | None:
 
 def _row(
     parent: Mapping[str, Any], result: Relaxation | None, contract: Mapping[str, str]
-) -> tables.Row:
+) -> parquet.Row:
     row = descend(parent)
     if result is not None:
         row |= {"formula_units": parent["formula_units"], "n_atoms": 0}
@@ -102,9 +103,9 @@ def _row(
     return row | {"id": row_id("relaxed", parent["id"], contract["potential_hash"])}
 
 
-def outcome(result: Relaxation, contract: Mapping[str, str]) -> tables.Row:
+def outcome(result: Relaxation, contract: Mapping[str, str]) -> parquet.Row:
     """Columns that say what became of a structure; the energy never without its contract."""
-    row: tables.Row = {key: getattr(result, key) for key in _RESULT}
+    row: parquet.Row = {key: getattr(result, key) for key in _RESULT}
     if result.crystal is not None:
         row |= result.crystal.columns()
     if result.energy_per_atom is not None:

@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chggen import progress as bars
-from chggen import provenance, tables
+from chggen import provenance
 from chggen.analysis.rates import rate_rows
 from chggen.analysis.rows import read_outcomes
-from chggen.config import Config
+from chggen.config.model import Config
 from chggen.errors import ConfigError
 from chggen.report.facts import read_headers
 from chggen.report.page import Files, render
+from chggen.run import progress as bars
+from chggen.tables import parquet
 
 _STEPS = 3
 
@@ -60,7 +61,7 @@ def report(  # noqa: PLR0913 - every table of a system
         config.model_dump(mode="json"),
         {Path(path).as_posix(): provenance.file_digest(path) for path in every},
     )
-    tables.write(output_table, "report", rows, header)
+    parquet.write(output_table, "report", rows, header)
     _write(Path(output_page), page)
     progress(_STEPS, _STEPS)
 

@@ -5,22 +5,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chggen import composition as comp
-from chggen import progress as bars
-from chggen import provenance, tables
-from chggen.competing import load_competing
-from chggen.config import ScreenConfig
-from chggen.contracts import Contract
-from chggen.crystal import Crystal, row_id
-from chggen.energyspecs import ReferenceConfig
+from chggen import provenance
+from chggen.config.contracts import Contract
+from chggen.config.energies import ReferenceConfig
+from chggen.config.screening import ScreenConfig
 from chggen.errors import ContractError
-from chggen.matching import duplicates, match_known
-from chggen.references import Reference
-from chggen.stability import decomposition, hull_formation_energy, with_candidates
-from chggen.stages.lineage import LINEAGE, usable
-from chggen.stages.second import SecondLevel, judge_again
-from chggen.stages.selection import cut, select, sound
-from chggen.symmetry import space_group, space_groups
+from chggen.reference.hull import decomposition, hull_formation_energy, with_candidates
+from chggen.reference.reference import Reference
+from chggen.reference.relaxed import load_competing
+from chggen.run import progress as bars
+from chggen.screening.second import SecondLevel, judge_again
+from chggen.screening.selection import cut, select, sound
+from chggen.structure import composition as comp
+from chggen.structure.crystal import Crystal, row_id
+from chggen.structure.matching import duplicates, match_known
+from chggen.symmetry.analysis import space_group, space_groups
+from chggen.tables import parquet
+from chggen.tables.lineage import LINEAGE, usable
 
 _KEPT = (
     *LINEAGE,
@@ -73,11 +74,11 @@ def screen(
         ReferenceCoverageError: the reference does not cover the system.
         ContractError: energies may not be compared with the reference's.
     """
-    parents = [row for path in sources for row in tables.read(path, tables.table_name(path))]
+    parents = [row for path in sources for row in parquet.read(path, parquet.table_name(path))]
     hosts = {
         row["id"]: row["host_space_group_number"]
         for path in inpainted
-        for row in tables.read(path, "inpainted")
+        for row in parquet.read(path, "inpainted")
     }
     elements = {e for row in parents for e in comp.parse_formula(row["composition"])}
     competing = load_competing(reference, elements, referenced)
@@ -114,12 +115,12 @@ def screen(
         reference_partial=competing.partial,
         **facts,
     )
-    tables.write(output, "screened", rows, header)
+    parquet.write(output, "screened", rows, header)
 
 
 def _verdicts(
     crystal: Crystal, row: Mapping[str, Any], reference: Reference, settings: ScreenConfig
-) -> tables.Row:
+) -> parquet.Row:
     """Symmetry and stability of one structure."""
     group = space_group(crystal, settings.symprec, settings.angle_tolerance)
     contract = Contract(row["functional"], row["corrections"])
@@ -149,7 +150,7 @@ def _require_potential(row: Mapping[str, Any], reference: Reference) -> None:
         )
 
 
-def _campaign_hull(rows: list[tables.Row], reference: Reference, settings: ScreenConfig) -> None:
+def _campaign_hull(rows: list[parquet.Row], reference: Reference, settings: ScreenConfig) -> None:
     """Distances to the hull that the campaign's own structures are part of, in place."""
     judged = [row for row in rows if row.get("decomposition_energy") is not None]
     lowest: dict[str, float] = {}
@@ -164,9 +165,9 @@ def _campaign_hull(rows: list[tables.Row], reference: Reference, settings: Scree
         row["on_campaign_hull"] = sound(row, settings) and above < _ON_HULL
 
 
-def _compare(rows: list[tables.Row], reference: Reference, settings: ScreenConfig) -> None:
+def _compare(rows: list[parquet.Row], reference: Reference, settings: ScreenConfig) -> None:
     """Duplicates, known phases and ranks, per composition, in place."""
-    groups: dict[str, list[tables.Row]] = defaultdict(list)
+    groups: dict[str, list[parquet.Row]] = defaultdict(list)
     for row in rows:
         if row.get("decomposition_energy") is not None:
             groups[row["composition"]].append(row)

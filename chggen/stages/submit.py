@@ -3,17 +3,18 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from chggen import composition as comp
-from chggen import progress as bars
-from chggen import provenance, tables
-from chggen.config import DftConfig
-from chggen.crystal import Crystal, has_structure, row_id
+from chggen import provenance
+from chggen.config.dft import DftConfig
+from chggen.config.energies import ReferenceConfig
 from chggen.dft.engine import Engine
 from chggen.dft.engines import load_engine
-from chggen.energyspecs import ReferenceConfig
 from chggen.errors import Status
-from chggen.phases import given_phases
-from chggen.stages.lineage import LINEAGE, STRUCTURE, structure_columns
+from chggen.reference.structures import given_phases
+from chggen.run import progress as bars
+from chggen.structure import composition as comp
+from chggen.structure.crystal import Crystal, has_structure, row_id
+from chggen.tables import parquet
+from chggen.tables.lineage import LINEAGE, STRUCTURE, structure_columns
 
 #: Folder of the calculations, beside the table.
 FOLDER = "dft"
@@ -47,7 +48,7 @@ def submit(
     """
     output = Path(output)
     engine = load_engine(settings)
-    rows = [_candidate(row) for row in tables.read(source, "screened") if row["selected"]]
+    rows = [_candidate(row) for row in parquet.read(source, "screened") if row["selected"]]
     if settings.calculates_phases:
         rows += _competing(source, referenced, phases)
     for number, row in enumerate(rows, 1):
@@ -62,10 +63,10 @@ def submit(
         {path.name: provenance.file_digest(path) for path in inputs},
         method=settings.method,
     )
-    tables.write(output, "submitted", rows, header)
+    parquet.write(output, "submitted", rows, header)
 
 
-def _candidate(parent: tables.Row) -> tables.Row:
+def _candidate(parent: parquet.Row) -> parquet.Row:
     return {key: parent[key] for key in (*LINEAGE, *STRUCTURE, "decomposition_energy")} | {
         "parent_id": parent["id"],
         "role": "candidate",
@@ -76,10 +77,10 @@ def _candidate(parent: tables.Row) -> tables.Row:
 
 def _competing(
     source: str | Path, referenced: Sequence[str | Path], phases: str | Path | None
-) -> Iterator[tables.Row]:
+) -> Iterator[parquet.Row]:
     """Rows of the competing phases, without id."""
     for path in referenced:
-        for row in tables.read(path, "referenced"):
+        for row in parquet.read(path, "referenced"):
             if row["status"] == Status.OK and has_structure(row):
                 yield {key: row[key] for key in (*LINEAGE, *STRUCTURE, "label")} | {
                     "parent_id": row["id"],
@@ -88,10 +89,10 @@ def _competing(
                     "reason": "",
                 }
     if phases is not None and not referenced:
-        yield from _of_files(Path(phases), tables.read(source, "screened"))
+        yield from _of_files(Path(phases), parquet.read(source, "screened"))
 
 
-def _of_files(path: Path, screened: Sequence[tables.Row]) -> Iterator[tables.Row]:
+def _of_files(path: Path, screened: Sequence[parquet.Row]) -> Iterator[parquet.Row]:
     """Structures of a file that lie in the chemical system that was screened."""
     elements = {symbol for row in screened for symbol in comp.parse_formula(row["composition"])}
     system = next((row["system"] for row in screened), "")
@@ -106,7 +107,7 @@ def _of_files(path: Path, screened: Sequence[tables.Row]) -> Iterator[tables.Row
         yield row
 
 
-def _identity(row: tables.Row, settings: DftConfig) -> str:
+def _identity(row: parquet.Row, settings: DftConfig) -> str:
     """Id by content and method; the lineage keeps equal structures apart."""
     origin = row.get("parent_id") or row.get("label")
     if not has_structure(row):
@@ -116,7 +117,7 @@ def _identity(row: tables.Row, settings: DftConfig) -> str:
     return row_id("submitted", row["role"], origin, *arrays, provenance.digest(settings.method))
 
 
-def _prepared(row: tables.Row, engine: Engine, folder: Path) -> tables.Row:
+def _prepared(row: parquet.Row, engine: Engine, folder: Path) -> parquet.Row:
     """Write the inputs of a row; gives what changes in it."""
     place = f"{FOLDER}/{row['id']}"
     try:

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from chggen import progress as bars
-from chggen.config import TrainConfig
+from chggen.config.stages import TrainConfig
 from chggen.diffusion.data import StructureData, materials_project
 from chggen.diffusion.settings import PRESETS
 from chggen.diffusion.training import Trainer
 from chggen.diffusion.training import train as run
+from chggen.run import progress as bars
 
 
 def train(

@@ -1,99 +1,40 @@
-"""Who may import whom (docs/conventions.md)."""
+"""How the package is built (docs/conventions.md); the layers are import-linter's contract."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
-import pytest
+import grimp
 
-from chggen.provenance import PACKAGE, imports
+from chggen.provenance import PACKAGE
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted(
-    ".".join(("chggen", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
-    for path in PACKAGE.rglob("*.py")
-)
-
-#: Layers from the ground up; a module may import from layers below, and beside it only
-#: within its own package or where listed.
-LAYERS = (
-    {"units", "errors"},
-    {"composition", "contracts"},
-    {"specs"},
-    {"energyspecs"},
-    {"schema", "gates", "config", "progress"},
-    {"configfile", "checkpoints", "references", "provenance", "job", "structurefiles", "driver"},
-    {"verification"},
-    {"campaign"},
-    {"tables", "crystal", "neighbours", "devices"},
-    {"placement"},
-    {
-        "lattice",
-        "volume",
-        "volume_training",
-        "diffusion",
-        "potential",
-        "symmetry",
-        "coordination",
-        "framework",
-        "stability",
-        "competing",
-        "phases",
-        "matching",
-        "dft",
-        "analysis",
-        "export",
-        "generators",
-        "spacegroups",
-        "wyckoff",
-        "orbits",
-    },
-    {"relaxation", "report"},
-    {"evaluation"},
-    {"stages"},
-    {"cli"},
-)
-BESIDE = {
-    ("volume_training", "volume"),
-    ("framework", "symmetry"),
-    ("framework", "coordination"),
-    ("matching", "coordination"),
-    ("campaign", "campaign"),
-    ("configfile", "checkpoints"),
-    ("volume", "volume_training"),
-    ("structurefiles", "provenance"),
-    ("references", "structurefiles"),
-    ("phases", "generators"),
-    ("wyckoff", "spacegroups"),
-    ("orbits", "spacegroups"),
-    ("orbits", "wyckoff"),
-    ("generators", "orbits"),
-    ("diffusion", "orbits"),
-    ("generators", "diffusion"),
-    ("generators", "potential"),
-    ("potential", "symmetry"),
-    ("generators", "spacegroups"),
-    ("generators", "wyckoff"),
-}
 
 
-def part(module: str) -> str:
-    pieces = module.split(".")
-    return pieces[1] if len(pieces) > 1 else ""
+def test_layers() -> None:
+    """The contract in pyproject.toml: who may import whom."""
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
-def level(module: str) -> int:
-    found = [i for i, names in enumerate(LAYERS) if part(module) in names]
-    assert found, f"{module}: has no layer in tests/architecture"
-    return found[0]
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graph = grimp.build_graph("chggen", cache_dir=None)
+    for module in sorted(graph.modules):
+        for other in graph.find_modules_directly_imported_by(module):
+            chain = graph.find_shortest_chain(importer=other, imported=module)
+            assert chain is None, " -> ".join([module, *chain])
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m != "chggen"])
-def test_layers(module: str) -> None:
-    for other in sorted(imports(module)):
-        if other == "chggen" or part(other) == part(module):
-            continue
-        allowed = level(other) < level(module) or (part(module), part(other)) in BESIDE
-        assert allowed, f"{module} may not import {other}"
+def test_no_loose_modules() -> None:
+    loose = {path.stem for path in PACKAGE.glob("*.py")}
+    assert loose == {"__init__", "units", "errors", "provenance"}
 
 
 def test_the_package_never_imports_snakemake() -> None:

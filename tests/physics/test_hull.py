@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chggen import composition as comp
-from chggen.contracts import GGA, MP2020, NONE, R2SCAN, Contract
-from chggen.energyspecs import ReferenceConfig
+from chggen.config.contracts import GGA, MP2020, NONE, R2SCAN, Contract
+from chggen.config.energies import ReferenceConfig
 from chggen.errors import ContractError, ReferenceCoverageError
-from chggen.references import Reference, load_reference
-from chggen.references.files import Phase
-from chggen.stability import decomposition, phase_diagram
+from chggen.reference.files import Phase
+from chggen.reference.hull import decomposition, phase_diagram
+from chggen.reference.reference import Reference, load_reference
+from chggen.structure import composition as comp
 
 CONTRACT = Contract(GGA, MP2020)
 BUILTIN = ReferenceConfig()

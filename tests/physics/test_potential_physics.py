@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from torch_sim.state import SimState
 
-from chggen.crystal import Crystal
-from chggen.potential import load_potential, wall
+from chggen.potential import load_potential
+from chggen.relaxation import wall
+from chggen.structure.crystal import Crystal
 
 torch.set_num_threads(1)
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from chggen.crystal import Crystal
 from chggen.diffusion.batch import Batch
 from chggen.diffusion.noise import NoiseStream, edm_levels, geometric_levels
 from chggen.diffusion.sampler import FastSampler, PaperSampler, Sampler
+from chggen.structure.crystal import Crystal
 
 CENTRES = torch.tensor([[-1.5, 0.0, 0.0], [1.5, 0.0, 0.0], [0.0, 2.0, 0.0]])
 WEIGHTS = torch.tensor([0.5, 0.3, 0.2])

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from chggen.crystal import Crystal
 from chggen.diffusion import convolution
 from chggen.diffusion.batch import Batch, neighbour_graph
 from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.settings import PRESETS, NetworkSettings
+from chggen.structure.crystal import Crystal
 
 SMALL = NetworkSettings(
     channels=(12, 8, 6), layers=2, neighbours=14, radial_hidden=16, condition=16, embedding=8

@@ -7,11 +7,11 @@ from e3nn import o3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chggen.crystal import Crystal
 from chggen.diffusion.batch import Batch
 from chggen.diffusion.convolution import Convolution, EdgeMatrices
 from chggen.diffusion.network import ScoreNetwork, periodic_place
 from chggen.diffusion.settings import NetworkSettings
+from chggen.structure.crystal import Crystal
 
 TOLERANCE = 2e-5  # single precision through three layers, outputs of order one
 SMALL = NetworkSettings(

@@ -5,20 +5,20 @@ import pytest
 import spglib
 import torch
 
-from chggen import tables
-from chggen.campaign import Shard
-from chggen.config import GenerateConfig, LatticeConfig
-from chggen.crystal import Crystal
+from chggen.campaign.seeds import Shard
+from chggen.cells.lattice import sample_lattices
+from chggen.config.stages import GenerateConfig, LatticeConfig
 from chggen.diffusion.batch import Batch
 from chggen.diffusion.constraint import Constraint, cartesian, projection, replication
 from chggen.diffusion.generation import sample
 from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.sampler import FastSampler, PaperSampler
 from chggen.diffusion.settings import PRESETS
-from chggen.lattice import sample_lattices
-from chggen.orbits import impose
-from chggen.placement import Task
 from chggen.stages.generate import generate
+from chggen.structure.crystal import Crystal
+from chggen.structure.task import Task
+from chggen.symmetry.orbits import impose
+from chggen.tables import parquet
 
 NUMBERS = np.array([30, 30, 15, 15, *[16] * 7])
 
@@ -124,7 +124,7 @@ def test_stage_keeps_what_is_asked_for(tmp_path, symmetry, types):
     cells = {"formula_units": [1], "lattices": 6, "volume_per_atom": 22.0}
     settings = GenerateConfig(candidates=1)
     generate(path, Shard("Na-Cl", "NaCl", 0), cells, settings, 1, symmetry=symmetry)
-    rows = tables.read(path, "generated")
+    rows = parquet.read(path, "generated")
     assert len(rows) == 6
     low, high = (symmetry, symmetry) if isinstance(symmetry, int) else symmetry
     for row in rows:
@@ -145,6 +145,6 @@ def test_what_cannot_be_is_a_row(tmp_path):
     generate(
         path, Shard("Na-Cl", "Na3Cl2", 0), cells, GenerateConfig(candidates=1), 1, symmetry=227
     )
-    rows = tables.read(path, "generated")
+    rows = parquet.read(path, "generated")
     assert [row["status"] for row in rows] == ["symmetry_impossible"] * 3
     assert all("Wyckoff" in row["reason"] and row["n_atoms"] == 0 for row in rows)

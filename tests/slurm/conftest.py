@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pymatgen.core import Structure
 
-from chggen.driver import processes
+from chggen.run import processes
 from tests.slurm import cluster
 from tests.workflow.conftest import ROOT
 from tests.workflow.test_generators import zincblende

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pymatgen.core import Lattice, Structure
 
-from chggen import tables
 from chggen.errors import Status
+from chggen.tables import parquet
 from tests.slurm.conftest import Campaign, until
 from tests.slurm.faulty_vasp import FAULTS
 from tests.stand_ins.potcars import MARK, fake_potcars
@@ -79,8 +79,8 @@ def strike(given: Campaign) -> dict[str, str]:
 def judge(given: Campaign, hit: dict[str, str]) -> None:
     """Everything is there, and nothing that had finished was made again."""
     folder = given.folder / "results" / "Zn-S"
-    submitted = {row["id"] for row in tables.read(folder / "submitted.parquet", "submitted")}
-    rows = tables.read(folder / "collected.parquet", "collected")
+    submitted = {row["id"] for row in parquet.read(folder / "submitted.parquet", "submitted")}
+    rows = parquet.read(folder / "collected.parquet", "collected")
     assert len(submitted) > len(FAULTS)
     assert len(rows) == len(submitted)
     assert {row["status"] for row in rows} == {Status.OK}
@@ -92,7 +92,7 @@ def judge(given: Campaign, hit: dict[str, str]) -> None:
     attempts = {}
     for identity in submitted:
         table = folder / "dft" / identity / "calculated.parquet"
-        attempts[identity] = tables.read(table, "calculated")[0]["attempts"]
+        attempts[identity] = parquet.read(table, "calculated")[0]["attempts"]
         ends = [state == "COMPLETED" for state in given.states(calculate(identity))]
         assert ends[-1]
         # a job cancelled before it began may come first, whoever it was for

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from chggen import tables
 from chggen.errors import Status
+from chggen.tables import parquet
 from tests.slurm import cluster
 from tests.slurm.conftest import Campaign, until
 
@@ -23,7 +23,7 @@ def tables_of(folder: Path, shards: int) -> dict[int, int]:
     times = {}
     for seed in range(shards):
         path = folder / "results" / "Zn-S" / "ZnS" / str(seed) / "generated.parquet"
-        rows = tables.read(path, "generated")
+        rows = parquet.read(path, "generated")
         assert [row["status"] for row in rows] == [Status.OK]
         times[seed] = path.stat().st_mtime_ns
     return times

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Lattice, Structure
 
-from chggen import composition as comp
-from chggen import provenance, tables
-from chggen.config import Config
-from chggen.crystal import Crystal, row_id
+from chggen import provenance
+from chggen.config.model import Config
 from chggen.errors import Status
-from chggen.stages.selection import select
-from chggen.symmetry import space_group, space_groups
+from chggen.screening.selection import select
+from chggen.structure import composition as comp
+from chggen.structure.crystal import Crystal, row_id
+from chggen.symmetry.analysis import space_group, space_groups
+from chggen.tables import parquet
 
 LINEAGE = ("system", "composition", "route", "seed", "index", "draw", "random_seed")
 CONTRACT = {
@@ -73,11 +74,11 @@ class Campaign:
                 shard = self._shard(composition, seed, chosen.lattices_per_seed)
                 for name, rows in shard.items():
                     path = self.folder / composition / str(seed) / f"{name}.parquet"
-                    tables.write(path, name, rows, self._header(name))
+                    parquet.write(path, name, rows, self._header(name))
                     paths[name].append(path)
                 screened += self._screen(shard["relaxed"] + shard["rerelaxed"])
         path = self.folder / "screened.parquet"
-        tables.write(path, "screened", self._compare(screened), self._header("screened"))
+        parquet.write(path, "screened", self._compare(screened), self._header("screened"))
         return {
             "system": self.system,
             "paths": paths,
@@ -101,8 +102,8 @@ class Campaign:
         inputs = {"checkpoint": "ab" * 8} if stage in {"generate", "inpaint"} else {}
         return provenance.header(stage, settings, inputs, **facts)
 
-    def _shard(self, composition: str, seed: int, count: int) -> dict[str, list[tables.Row]]:
-        out: dict[str, list[tables.Row]] = {
+    def _shard(self, composition: str, seed: int, count: int) -> dict[str, list[parquet.Row]]:
+        out: dict[str, list[parquet.Row]] = {
             n: [] for n in ("generated", "relaxed", "refined", "inpainted", "rerelaxed")
         }
         for index in range(count):
@@ -141,7 +142,7 @@ class Campaign:
                 out["rerelaxed"].append(self._relax(row, self.symmetric[1]))
         return out
 
-    def _sample(self, place: tables.Row, table: str, parent: str | None = None) -> tables.Row:
+    def _sample(self, place: parquet.Row, table: str, parent: str | None = None) -> parquet.Row:
         row = place | {
             "id": row_id(table, *place.values()), "parent_id": parent, "generator": "diffusion",
             "sampler": "fast", "checkpoint": "ab" * 8, "score_calls": 45, "formula_units": 1,
@@ -151,7 +152,7 @@ class Campaign:
         crystal = self._distort(prototype(place["composition"]), 0.1)
         return row | {"status": Status.OK, "reason": "", **crystal.columns()}
 
-    def _relax(self, parent: tables.Row, symmetric: float) -> tables.Row:
+    def _relax(self, parent: parquet.Row, symmetric: float) -> parquet.Row:
         row = {key: parent[key] for key in LINEAGE}
         row |= {"id": row_id("relaxed", parent["id"]), "parent_id": parent["id"]}
         if parent["status"] != Status.OK:
@@ -179,7 +180,7 @@ class Campaign:
         shift = self.rng.normal(0, size, (len(crystal), 3)) @ np.linalg.inv(crystal.cell)
         return Crystal.of(crystal.cell, crystal.atomic_numbers, crystal.frac_coords + shift)
 
-    def _screen(self, parents: list[tables.Row]) -> list[tables.Row]:
+    def _screen(self, parents: list[parquet.Row]) -> list[parquet.Row]:
         settings = self.config.screen
         out = []
         for parent in parents:
@@ -208,7 +209,7 @@ class Campaign:
             out.append(row)
         return out
 
-    def _compare(self, rows: list[tables.Row]) -> list[tables.Row]:
+    def _compare(self, rows: list[parquet.Row]) -> list[parquet.Row]:
         judged = [r for r in rows if r.get("decomposition_energy") is not None]
         judged.sort(key=lambda r: r["decomposition_energy"])
         first: dict[tuple[str, int], str] = {}

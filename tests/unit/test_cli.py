@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from chggen import tables
 from chggen.cli import app
-from chggen.crystal import Crystal
 from chggen.errors import ChggenError, ConfigError, Status, TableError
-from chggen.job import job
-from chggen.progress import LineProgress
+from chggen.run.job import job
+from chggen.run.progress import LineProgress
+from chggen.structure.crystal import Crystal
+from chggen.tables import parquet
 
 ROOT = Path(__file__).parents[2]
 RUNNER = CliRunner()
 
 
-def row(index: int, status: Status = Status.OK) -> tables.Row:
+def row(index: int, status: Status = Status.OK) -> parquet.Row:
     crystal = Crystal.of(4 * np.eye(3), [30, 16], [[0, 0, 0], [0.5, 0.5, 0.5]])
     good = status == Status.OK
     return {
@@ -47,7 +47,7 @@ def row(index: int, status: Status = Status.OK) -> tables.Row:
 def table(tmp_path: Path) -> Path:
     path = tmp_path / "relaxed.parquet"
     rows = [row(0), row(1), row(2, Status.EXPLODED)]
-    tables.write(path, "relaxed", rows, {})
+    parquet.write(path, "relaxed", rows, {})
     return path
 
 
@@ -125,7 +125,7 @@ def test_errors_of_the_user_are_one_line(tmp_path: Path) -> None:
 def test_generate_and_refine_of_files(tmp_path: Path) -> None:
     path = tmp_path / "generated.parquet"
     run("generate", "ZnS", "-o", path, "--lattices", "3", "-u", "1", "-u", "2")
-    rows = tables.read(path, "generated")
+    rows = parquet.read(path, "generated")
     assert [r["n_atoms"] for r in rows] == [2, 4, 2]
     assert all(r["status"] == Status.OK for r in rows)
     again = tmp_path / "again.parquet"

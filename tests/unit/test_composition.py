@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Composition, Element
 
-from chggen import composition as comp
 from chggen.errors import CompositionError
+from chggen.structure import composition as comp
 
 SYMBOL = st.sampled_from(comp.SYMBOLS[1:])
 COUNTS = st.dictionaries(SYMBOL, st.integers(1, 30), min_size=1, max_size=6)

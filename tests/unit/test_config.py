@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from chggen import configfile
-from chggen.campaign import Campaign
-from chggen.config import Config, GenerateConfig, RelaxConfig
+from chggen.campaign.plan import Campaign
+from chggen.config import load as configfile
+from chggen.config.model import Config
+from chggen.config.stages import GenerateConfig, RelaxConfig
 from chggen.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
-from chggen.crystal import Crystal, has_structure, reduced_cell, row_id, shortest_distance
 from chggen.errors import TableError
+from chggen.structure.crystal import Crystal, has_structure, reduced_cell, row_id, shortest_distance
 
 LENGTH = st.floats(2.0, 12.0)
 NUMBER = st.integers(0, 2**32)

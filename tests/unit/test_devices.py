@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from chggen.devices import VARIABLE, chosen
+from chggen.compute.devices import VARIABLE, chosen
 from chggen.errors import ConfigError
 from chggen.potential import load_named
 

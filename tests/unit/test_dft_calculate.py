@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chggen import tables
-from chggen.config import DftConfig
-from chggen.contracts import Contract
-from chggen.crystal import Crystal
+from chggen.config.contracts import Contract
+from chggen.config.dft import DftConfig
 from chggen.dft.engine import Result
 from chggen.errors import Status, TableError, UnfinishedError
-from chggen.job import working_time
+from chggen.run.job import working_time
 from chggen.stages import calculate as stage
 from chggen.stages.calculate import calculate
+from chggen.structure.crystal import Crystal
+from chggen.tables import parquet
 
 CRYSTAL = Crystal.of(3.0 * np.eye(3), [30], [[0, 0, 0]])
 SETTINGS = DftConfig(command=["vasp"], attempts=2)
@@ -59,17 +59,17 @@ def submitted(tmp_path: Path) -> Path:
     }  # fmt: skip
     (tmp_path / "dft" / "a1").mkdir(parents=True)
     failed = row | {"id": "a2", "directory": None, "status": "failed", "reason": "inputs: none"}
-    tables.write(tmp_path / "submitted.parquet", "submitted", [row, failed], {})
+    parquet.write(tmp_path / "submitted.parquet", "submitted", [row, failed], {})
     return tmp_path / "submitted.parquet"
 
 
 def run(
     submitted: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine, attempt: int
-) -> tables.Row:
+) -> parquet.Row:
     monkeypatch.setattr(stage, "load_engine", lambda _: engine)
     output = submitted.parent / "dft" / "a1" / "calculated.parquet"
     calculate(submitted, "a1", output, SETTINGS, attempt=attempt, seconds=60.0)
-    (row,) = tables.read(output, "calculated")
+    (row,) = parquet.read(output, "calculated")
     return row
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from chggen.campaign import Campaign
+from chggen.campaign.plan import Campaign
 from chggen.cli import app
-from chggen.config import DftConfig, cannot_run
-from chggen.crystal import Crystal
+from chggen.config.dft import DftConfig, cannot_run
 from chggen.errors import ConfigError
+from chggen.structure.crystal import Crystal
 
 HERE = Path(__file__).parents[2]
 

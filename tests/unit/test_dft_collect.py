@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chggen import tables
-from chggen.config import DftConfig, ScreenConfig
-from chggen.crystal import Crystal
+from chggen.config.dft import DftConfig
+from chggen.config.energies import ReferenceConfig
+from chggen.config.screening import ScreenConfig
 from chggen.dft.parity import parity, suggest_threshold
-from chggen.energyspecs import ReferenceConfig
 from chggen.errors import ContractError, Status
-from chggen.references import load_reference
+from chggen.reference.reference import load_reference
 from chggen.report.calculations import section
 from chggen.stages.collect import collect
+from chggen.structure.crystal import Crystal
+from chggen.tables import parquet
 
 ROCKSALT = Crystal.of(
     2.7 * np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]]), [30, 16], [[0, 0, 0], [0.5, 0.5, 0.5]]
@@ -36,8 +37,8 @@ class System:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.screened: list[tables.Row] = []
-        self.submitted: list[tables.Row] = []
+        self.screened: list[parquet.Row] = []
+        self.submitted: list[parquet.Row] = []
         self.calculated: list[Path] = []
 
     def add(
@@ -51,7 +52,7 @@ class System:
         **changes: object,
     ) -> None:
         """A calculation; ``potential``: E_f and E_d by the potential of a candidate."""
-        from chggen.composition import formula_of
+        from chggen.structure.composition import formula_of
 
         formula = formula_of(crystal.atomic_numbers)
         role = {"role": "candidate" if potential else "competing", "label": None}
@@ -75,15 +76,15 @@ class System:
         }  # fmt: skip
         row |= crystal.columns() if dft is not None else {"n_atoms": 0}
         path = self.folder / f"{name}.parquet"
-        tables.write(path, "calculated", [row], {})
+        parquet.write(path, "calculated", [row], {})
         self.calculated.append(path)
 
     def collect(
         self, settings: DftConfig = SETTINGS, reference: ReferenceConfig | None = None
-    ) -> dict[str, tables.Row]:
+    ) -> dict[str, parquet.Row]:
         """Rows of table collected by id of the submitted row."""
-        tables.write(self.folder / "screened.parquet", "screened", self.screened, {})
-        tables.write(self.folder / "submitted.parquet", "submitted", self.submitted, {})
+        parquet.write(self.folder / "screened.parquet", "screened", self.screened, {})
+        parquet.write(self.folder / "submitted.parquet", "submitted", self.submitted, {})
         collect(
             self.calculated,
             self.folder / "submitted.parquet",
@@ -93,12 +94,12 @@ class System:
             ScreenConfig(),
             reference,
         )
-        rows = tables.read(self.folder / "collected.parquet", "collected")
+        rows = parquet.read(self.folder / "collected.parquet", "collected")
         return {row["parent_id"]: row for row in rows}
 
     @property
     def header(self) -> dict[str, Any]:
-        return tables.read_header(self.folder / "collected.parquet")
+        return parquet.read_header(self.folder / "collected.parquet")
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chggen.config import DftConfig
-from chggen.crystal import Crystal
+from chggen.config.dft import DftConfig
 from chggen.dft import gpaw_job as files
 from chggen.dft.gpaw import Gpaw, primitive_cell
 from chggen.dft.gpaw_job import Job, StepResult, initial_moments, kpoint_mesh
 from chggen.errors import Status
-from chggen.relaxation import rmsd
+from chggen.relaxation.pool import rmsd
+from chggen.structure.crystal import Crystal
 
 EDGE = 5.43
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0], [0, 0, 0]])
@@ -56,7 +56,7 @@ def place(tmp_path: Path) -> Path:
 def test_dft_gpaw_is_no_dependency_of_the_package() -> None:
     code = (
         "import sys; sys.modules['gpaw'] = None\n"
-        "import chggen.dft.gpaw, chggen.dft.gpaw_runner, chggen.campaign, chggen.cli"
+        "import chggen.dft.gpaw, chggen.dft.gpaw_runner, chggen.campaign.plan, chggen.cli"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

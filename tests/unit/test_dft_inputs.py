@@ -9,9 +9,9 @@ import pytest
 from pymatgen.core import SETTINGS
 from pymatgen.io.vasp.inputs import Incar, Poscar, PotcarSingle
 
-from chggen.config import DftConfig
-from chggen.crystal import Crystal
+from chggen.config.dft import DftConfig
 from chggen.dft.inputs import prepare
+from chggen.structure.crystal import Crystal
 from tests.stand_ins.potcars import MARK, fake_potcars
 
 CRYSTAL = Crystal.of(

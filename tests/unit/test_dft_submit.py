@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from pymatgen.core import SETTINGS
 
-from chggen import tables
-from chggen.config import DftConfig
-from chggen.crystal import Crystal
-from chggen.dft.plan import calculations
+from chggen.campaign.plan import calculations
+from chggen.config.dft import DftConfig
 from chggen.errors import ReferenceCoverageError, Status
 from chggen.stages.submit import submit
+from chggen.structure.crystal import Crystal
+from chggen.tables import parquet
 
 FORMULA_UNIT = [[0, 0, 0], [0.25, 0.25, 0.25]]
 
@@ -27,7 +27,7 @@ def zincblende(a: float) -> Crystal:
     return Crystal.of(cell, [30, 16], FORMULA_UNIT)
 
 
-def row(name: str, crystal: Crystal, **changes: Any) -> tables.Row:
+def row(name: str, crystal: Crystal, **changes: Any) -> parquet.Row:
     return {
         "id": name, "system": "Zn-S", "composition": "ZnS", "route": "inpainting", "seed": 0,
         "index": 0, "draw": 0, "random_seed": 0, "status": "ok", "reason": "",
@@ -42,14 +42,14 @@ def screened(tmp_path: Path) -> Path:
         row("b", zincblende(5.4), selected=True, decomposition_energy=0.05),
         row("c", zincblende(5.5), selected=False),
     ]
-    tables.write(tmp_path / "screened.parquet", "screened", rows, {})
+    parquet.write(tmp_path / "screened.parquet", "screened", rows, {})
     return tmp_path / "screened.parquet"
 
 
-def submitted(screened: Path, settings: DftConfig | None = None, **given: Any) -> list[tables.Row]:
+def submitted(screened: Path, settings: DftConfig | None = None, **given: Any) -> list[parquet.Row]:
     output = screened.parent / "submitted.parquet"
     submit(screened, output, settings or DftConfig(), **given)
-    return tables.read(output, "submitted")
+    return parquet.read(output, "submitted")
 
 
 def test_selected_structures_get_inputs(screened: Path) -> None:
@@ -70,10 +70,10 @@ def test_submitted_again_it_finds_its_calculation(screened: Path) -> None:
     place = screened.parent / first[0]["directory"]
     (place / "relax" / "OUTCAR").write_text("a calculation")
     (place / "calculated.parquet").write_text("a result")
-    rows = tables.read(screened, "screened")
+    rows = parquet.read(screened, "screened")
     rows[1]["selected"] = False  # a lower threshold
     rows[2]["selected"] = True
-    tables.write(screened, "screened", rows, {})
+    parquet.write(screened, "screened", rows, {})
     second = submitted(screened)
     assert second[0]["id"] == first[0]["id"]
     assert second[0]["status"] == Status.OK
@@ -88,9 +88,9 @@ def test_another_structure_or_method_is_another_calculation(screened: Path) -> N
     assert submitted(screened, DftConfig(runtime=9))[0]["id"] == first[0]["id"]
     other = submitted(screened, DftConfig(pre_relax=False))
     assert not {r["id"] for r in other} & {r["id"] for r in first}
-    rows = tables.read(screened, "screened")
+    rows = parquet.read(screened, "screened")
     rows[0] |= zincblende(5.31).columns()  # same lineage, relaxed with other settings
-    tables.write(screened, "screened", rows, {})
+    parquet.write(screened, "screened", rows, {})
     second = submitted(screened)
     assert second[0]["id"] != first[0]["id"]
     assert second[1]["id"] == first[1]["id"]
@@ -124,16 +124,16 @@ def test_competing_phases_as_the_potential_relaxed_them(screened: Path, tmp_path
         row("r1", zincblende(5.41), label="mp-1"),
         row("r2", zincblende(5.41), label="mp-2", status="exploded", n_atoms=0, cell=None),
     ]
-    tables.write(tmp_path / "referenced.parquet", "referenced", rows, {})
+    parquet.write(tmp_path / "referenced.parquet", "referenced", rows, {})
     settings = DftConfig(competing_phases="calculate")
     found = submitted(screened, settings, referenced=[tmp_path / "referenced.parquet"])
     assert [r["label"] for r in found if r["role"] == "competing"] == ["mp-1"]
 
 
 def test_a_structure_without_inputs_keeps_its_row(screened: Path) -> None:
-    rows = tables.read(screened, "screened")
+    rows = parquet.read(screened, "screened")
     rows[0] |= Crystal.of(3.0 * np.eye(3), [99], [[0, 0, 0]]).columns()
-    tables.write(screened, "screened", rows, {})
+    parquet.write(screened, "screened", rows, {})
     found = submitted(screened)
     assert [r["status"] for r in found] == [Status.FAILED, Status.OK]
     assert found[0]["reason"].startswith("inputs: ")

@@ -13,11 +13,11 @@ from pymatgen.core import SETTINGS
 from pymatgen.io.vasp.inputs import Incar, Poscar
 from pymatgen.io.vasp.outputs import Oszicar, Outcar, Vasprun
 
-from chggen.config import DftConfig
-from chggen.crystal import Crystal
+from chggen.config.dft import DftConfig
 from chggen.dft import custody, outputs
 from chggen.dft.vasp import Vasp
 from chggen.errors import Status
+from chggen.structure.crystal import Crystal
 from tests.stand_ins.potcars import MARK, fake_potcars
 
 STAND_IN = Path(__file__).parents[1] / "stand_ins" / "vasp.py"
@@ -156,7 +156,7 @@ def test_a_vasp_that_outlived_its_job_is_ended_first(tmp_path: Path, goes_wrong:
     vasp.prepare(CRYSTAL, place)
     goes_wrong("*/relax=slow:60")
     script = (
-        "import sys; from pathlib import Path; from chggen.config import DftConfig;"
+        "import sys; from pathlib import Path; from chggen.config.dft import DftConfig;"
         "from chggen.dft.vasp import Vasp;"
         f"Vasp(DftConfig(command=[sys.executable, {str(STAND_IN)!r}], pre_relax=False))"
         f".run(Path({str(place)!r}), seconds=None)"

@@ -10,8 +10,7 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from chggen.analysis.rates import wilson
-from chggen.config import LatticeConfig, RelaxConfig
-from chggen.crystal import Crystal
+from chggen.config.stages import LatticeConfig, RelaxConfig
 from chggen.errors import Status
 from chggen.evaluation import outcomes as judging
 from chggen.evaluation import statistics as stats
@@ -19,8 +18,9 @@ from chggen.evaluation.outcomes import Outcome, judge
 from chggen.evaluation.settings import Evaluation
 from chggen.evaluation.structures import select
 from chggen.evaluation.tasks import tasks_for
-from chggen.placement import Placed, Task
-from chggen.relaxation import Relaxation
+from chggen.relaxation.pool import Relaxation
+from chggen.structure.crystal import Crystal
+from chggen.structure.task import Placed, Task
 
 RUNNER = CliRunner()
 PROTOTYPES = {

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chggen import tables
 from chggen.cli import app
-from chggen.crystal import Crystal
 from chggen.errors import ChggenError, Status
 from chggen.evaluation import run as running
 from chggen.evaluation.against import compare, read_earlier
@@ -18,7 +16,9 @@ from chggen.evaluation.output import show, write_json, write_table
 from chggen.evaluation.run import evaluate, strict
 from chggen.evaluation.settings import GENERATORS, parse_generators
 from chggen.evaluation.structures import select
-from chggen.placement import Placed
+from chggen.structure.crystal import Crystal
+from chggen.structure.task import Placed
+from chggen.tables import parquet
 from tests.unit.test_evaluation import ELEMENTS, ROWS, RUNNER, asked, crystal, write
 
 
@@ -125,7 +125,7 @@ def test_against_an_earlier_run(run, tmp_path):
 def test_table_of_samples(run, tmp_path):
     path = tmp_path / "samples.parquet"
     write_table(run, path)
-    rows = tables.read(path, "evaluated")
+    rows = parquet.read(path, "evaluated")
     assert len(rows) == 6 * len(GENERATORS)
     assert len({r["id"] for r in rows}) == len(rows)
     for name in GENERATORS:

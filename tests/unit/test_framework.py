@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
-from chggen import composition as comp
-from chggen.config import RefineConfig
-from chggen.coordination import coordination_entropies, coordination_numbers
-from chggen.crystal import Crystal
+from chggen.config.stages import RefineConfig
 from chggen.errors import CompositionError, Status
-from chggen.framework import choose_guests, refine
-from chggen.symmetry import EXACT, space_group
+from chggen.structure import composition as comp
+from chggen.structure.coordination import coordination_entropies, coordination_numbers
+from chggen.structure.crystal import Crystal
+from chggen.symmetry.analysis import EXACT, space_group
+from chggen.symmetry.framework import choose_guests, refine
 
 #: Zinc-blende lattice of hosts with Li guests anywhere: Li2(ZnS)4 and the like.
 HOSTS = Structure.from_spacegroup(

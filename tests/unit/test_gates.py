@@ -11,29 +11,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
-from chggen import composition as comp
-from chggen import tables
 from chggen.analysis.rates import rate_rows
 from chggen.analysis.rows import read_outcomes
-from chggen.campaign import Campaign
-from chggen.config import ScreenConfig
-from chggen.crystal import Crystal
-from chggen.energyspecs import ReferenceConfig
+from chggen.campaign.plan import Campaign
+from chggen.config.energies import ReferenceConfig
+from chggen.config.screening import ScreenConfig
 from chggen.errors import ConfigError, Status
-from chggen.gates import GATE_TEXT, Gate
-from chggen.matching import duplicates
-from chggen.references import load_reference
+from chggen.reference.reference import load_reference
 from chggen.report import screening
 from chggen.report.sections import Rates
+from chggen.screening.gates import GATE_TEXT, Gate
+from chggen.screening.selection import cut, select
 from chggen.stages.screen import screen
-from chggen.stages.selection import cut, select
+from chggen.structure import composition as comp
+from chggen.structure.crystal import Crystal
+from chggen.structure.matching import duplicates
+from chggen.tables import parquet
 from tests.unit.invented_campaign import Campaign as Invented
 from tests.unit.invented_campaign import config_of
 
 BUILTIN = ReferenceConfig()
 
 
-def row(name: str, energy: float, **other: Any) -> tables.Row:
+def row(name: str, energy: float, **other: Any) -> parquet.Row:
     """A judged row that passes every gate but perhaps the threshold of 0.1."""
     return {
         "id": name, "composition": "ZnS", "status": Status.OK, "reason": "", "converged": True,
@@ -43,7 +43,7 @@ def row(name: str, energy: float, **other: Any) -> tables.Row:
     } | other  # fmt: skip
 
 
-def gates(rows: list[tables.Row], **chosen: Any) -> dict[str, str]:
+def gates(rows: list[parquet.Row], **chosen: Any) -> dict[str, str]:
     select(rows, ScreenConfig(**chosen))
     return {r["id"]: str(r["gate"]) for r in rows}
 
@@ -208,10 +208,10 @@ def screened(folder: Path, found: list[tuple[Crystal, float, bool]], **chosen: A
             | {"min_distance": crystal.min_distance}
         )
     source = folder / "relaxed.parquet"
-    tables.write(source, "relaxed", rows, {})
+    parquet.write(source, "relaxed", rows, {})
     out = folder / "screened.parquet"
     screen([source], out, BUILTIN, ScreenConfig(**chosen))
-    return sorted(tables.read(out, "screened"), key=lambda r: r["index"])
+    return sorted(parquet.read(out, "screened"), key=lambda r: r["index"])
 
 
 def test_a_converged_structure_stands_for_one_that_is_not(tmp_path: Path) -> None:

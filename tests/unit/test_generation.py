@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from chggen.crystal import Crystal
 from chggen.diffusion.generation import group, sample
 from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.sampler import FastSampler, PaperSampler
 from chggen.diffusion.settings import PRESETS
-from chggen.placement import Task
+from chggen.structure.crystal import Crystal
+from chggen.structure.task import Task
 
 SAMPLERS = [FastSampler(levels=4), PaperSampler(levels=4, corrector_steps=1, resampling=2)]
 

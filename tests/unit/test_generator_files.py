@@ -14,18 +14,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from chggen import composition as comp
-from chggen import config, tables
-from chggen.campaign import Campaign, Shard
-from chggen.config import GenerateConfig
-from chggen.crystal import Crystal, row_id
+from chggen.campaign.plan import Campaign
+from chggen.campaign.seeds import Shard
+from chggen.config.stages import GENERATOR_GROUP, GenerateConfig
 from chggen.errors import ConfigError, Status
 from chggen.generators import make_generator
+from chggen.generators.base import Order
 from chggen.generators.file import FileSource
 from chggen.generators.random import RandomGenerator
-from chggen.generators.source import Order
-from chggen.placement import Placed, Task
 from chggen.stages.generate import generate
+from chggen.structure import composition as comp
+from chggen.structure.crystal import Crystal, row_id
+from chggen.structure.task import Placed, Task
+from chggen.tables import parquet
 from tests.unit.test_generators import good, tasks_of
 
 # -- file ----------------------------------------------------------------------------------
@@ -66,7 +67,7 @@ def write(kind: str, folder: Path, crystals: list[Crystal]) -> Path:
             ]  # fmt: skip
             for row, c in zip(rows, crystals, strict=True):
                 row["composition"] = comp.formula_of(c.atomic_numbers)
-            tables.write(path, "generated", rows, {})
+            parquet.write(path, "generated", rows, {})
         case "cif column":
             path = folder / "cifs.parquet"
             pq.write_table(pa.table({"cif": [cif(c) for c in crystals]}), path)
@@ -176,10 +177,10 @@ def test_left_handed_cells_are_turned(tmp_path: Path) -> None:
 CELLS = {"formula_units": [2], "lattices": 4, "volume_per_atom": "auto"}
 
 
-def run(tmp_path: Path, settings: GenerateConfig, **cells: Any) -> list[tables.Row]:
+def run(tmp_path: Path, settings: GenerateConfig, **cells: Any) -> list[parquet.Row]:
     output = tmp_path / "generated.parquet"
     generate(output, Shard("Zn-S", "ZnS", 0), CELLS | cells, settings, 5)
-    return tables.read(output, "generated")
+    return parquet.read(output, "generated")
 
 
 @pytest.mark.parametrize("name", ["random", "pyxtal"])
@@ -194,7 +195,7 @@ def test_stage_without_a_network(tmp_path: Path, name: Any) -> None:
     assert [r["id"] for r in rows] == [
         r["id"] for r in run(tmp_path, GenerateConfig(generator=name))
     ]
-    assert "checkpoint" not in tables.read_header(tmp_path / "generated.parquet")["inputs"]
+    assert "checkpoint" not in parquet.read_header(tmp_path / "generated.parquet")["inputs"]
 
 
 def test_stage_with_files(tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_stage_with_files(tmp_path: Path) -> None:
     rows = run(tmp_path, settings, lattice_seeds=1, volume_per_atom=None)
     assert [r["status"] for r in rows] == ["ok"] * 3
     assert [(r["formula_units"], r["bravais_type"]) for r in rows] == [(2, None)] * 3
-    header = tables.read_header(tmp_path / "generated.parquet")
+    header = parquet.read_header(tmp_path / "generated.parquet")
     assert header["origins"][0] == "part0/000.cif"
     assert "zzz.cif" in header["unreadable"][0]
     assert header["inputs"]["structures"]
@@ -309,11 +310,11 @@ class Uniform:
 
 def test_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points = {
-        name: metadata.EntryPoint(name, f"{__name__}:{attribute}", config.GENERATOR_GROUP)
+        name: metadata.EntryPoint(name, f"{__name__}:{attribute}", GENERATOR_GROUP)
         for name, attribute in {"mine": "Uniform", "lost": "Nowhere"}.items()
     }
     assert "known: diffusion, random, pyxtal, file)" in line_of(generator="mine")
-    for module in ("chggen.config.stages", "chggen.campaign", "chggen.generators"):
+    for module in ("chggen.config.stages", "chggen.campaign.plan", "chggen.generators"):
         monkeypatch.setattr(f"{module}.generator_plugins", lambda: points)
     assert "mine" in line_of(generator="yours")
     given = load(generator="mine", options={"shift": 0.5}).settings("generate", "Zn-S")

@@ -7,14 +7,14 @@ import pytest
 import spglib
 from ase.data import covalent_radii
 
-from chggen import composition as comp
-from chggen import spacegroups
-from chggen.config import LatticeConfig
-from chggen.crystal import Crystal
-from chggen.generators import pyxtal_starts
+from chggen.cells.lattice import sample_lattices
+from chggen.config.stages import LatticeConfig
+from chggen.generators import pyxtal as pyxtal_starts
 from chggen.generators.random import FRACTIONS, RandomGenerator
-from chggen.lattice import sample_lattices
-from chggen.placement import Placed, Task
+from chggen.structure import composition as comp
+from chggen.structure.crystal import Crystal
+from chggen.structure.task import Placed, Task
+from chggen.symmetry import settings as spacegroups
 
 
 def tasks_of(

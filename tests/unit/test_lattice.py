@@ -8,15 +8,15 @@ import spglib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chggen.config import BRAVAIS_TYPES, LatticeConfig
-from chggen.errors import ConfigError
-from chggen.lattice import (
+from chggen.cells.lattice import (
     MIN_HEIGHT,
     angle_determinant,
     cell_of,
     relative_height,
     sample_lattices,
 )
+from chggen.config.stages import BRAVAIS_TYPES, LatticeConfig
+from chggen.errors import ConfigError
 
 DEFAULT = LatticeConfig()
 #: Space group of one atom on each Bravais lattice: its holohedry.

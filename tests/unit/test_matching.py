@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
-from chggen.crystal import Crystal
-from chggen.matching import ENERGY_WINDOW, duplicates, fingerprint, match_known
+from chggen.structure.crystal import Crystal
+from chggen.structure.matching import ENERGY_WINDOW, duplicates, fingerprint, match_known
 
 
 def structure(group: int, lattice: Lattice, species: list[str], sites: list) -> Structure:

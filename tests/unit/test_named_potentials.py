@@ -9,18 +9,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from chggen import configfile, tables
-from chggen.campaign import Campaign
-from chggen.config import RelaxConfig
-from chggen.crystal import Crystal
-from chggen.energyspecs import PotentialConfig
+from chggen.campaign.plan import Campaign
+from chggen.config import load as configfile
+from chggen.config.energies import PotentialConfig
+from chggen.config.stages import RelaxConfig
 from chggen.errors import CheckpointError, ConfigError, Status
 from chggen.potential import load_named
-from chggen.potential.checkpoints import read_checkpoint
 from chggen.potential.energies import energies_per_atom
 from chggen.potential.foreign import ForeignModel
-from chggen.relaxation import relax
+from chggen.potential.load import read_checkpoint
+from chggen.relaxation.pool import relax
 from chggen.stages.relax import relax as relax_stage
+from chggen.structure.crystal import Crystal
+from chggen.tables import parquet
 from tests.unit.test_relaxation import BROKEN, salt
 
 torch.set_num_threads(1)
@@ -200,14 +201,14 @@ def test_tables_carry_the_name_hash_and_contract(tmp_path, argon):
         | {"index": 0, "draw": 0, "random_seed": 1, "status": "ok", "reason": ""}
         | {"formula_units": 4, **fcc(5.2).columns()}
     ]
-    tables.write(tmp_path / "g.parquet", "generated", rows, {})
+    parquet.write(tmp_path / "g.parquet", "generated", rows, {})
     relax_stage(
         tmp_path / "g.parquet",
         tmp_path / "r.parquet",
         RelaxConfig(potential="argon"),
         potentials=definitions(argon=ARGON),
     )
-    (row,) = tables.read(tmp_path / "r.parquet", "relaxed")
+    (row,) = parquet.read(tmp_path / "r.parquet", "relaxed")
     assert (row["potential"], row["potential_hash"]) == ("argon", argon.hash)
     assert (row["functional"], row["corrections"]) == ("Lennard-Jones", "none")
     assert row["energy_per_atom"] < 0

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch_sim.trajectory import TorchSimTrajectory
 
-from chggen import tables
-from chggen.config import RelaxConfig
-from chggen.crystal import Crystal
+from chggen.config.stages import RelaxConfig
 from chggen.errors import Status
 from chggen.stages.relax import relax
+from chggen.structure.crystal import Crystal
+from chggen.tables import parquet
 from tests.unit.test_relaxation import blende, lonely, salt
 from tests.unit.test_relaxation_options import row_of
 
@@ -18,14 +18,14 @@ torch.set_num_threads(1)
 def test_every_structure_leaves_its_way(tmp_path):
     source = tmp_path / "generated.parquet"
     crystals = [salt(5.4), lonely(), blende(1)]
-    tables.write(source, "generated", [row_of(i, c) for i, c in enumerate(crystals)], {})
+    parquet.write(source, "generated", [row_of(i, c) for i, c in enumerate(crystals)], {})
     settings = RelaxConfig(max_steps=4)
     relax(source, tmp_path / "plain.parquet", settings)
     relax(source, tmp_path / "relaxed.parquet", settings.model_copy(update={"trajectories": True}))
-    rows = tables.read(tmp_path / "relaxed.parquet", "relaxed")
+    rows = parquet.read(tmp_path / "relaxed.parquet", "relaxed")
     files = {path.name for path in (tmp_path / "relaxed_paths").iterdir()}
     assert files == {f"{row['parent_id']}.h5" for row in rows}
-    plain = tables.read(tmp_path / "plain.parquet", "relaxed")
+    plain = parquet.read(tmp_path / "plain.parquet", "relaxed")
     for row, other in zip(rows, plain, strict=True):
         assert row["energy_per_atom"] == other["energy_per_atom"]
         path = tmp_path / "relaxed_paths" / f"{row['parent_id']}.h5"
@@ -46,6 +46,6 @@ def test_every_structure_leaves_its_way(tmp_path):
 
 def test_no_folder_unless_asked_for(tmp_path):
     source = tmp_path / "generated.parquet"
-    tables.write(source, "generated", [row_of(0, salt())], {})
+    parquet.write(source, "generated", [row_of(0, salt())], {})
     relax(source, tmp_path / "relaxed.parquet", RelaxConfig(max_steps=1))
     assert not (tmp_path / "relaxed_paths").exists()

@@ -9,10 +9,11 @@ import torch
 from pymatgen.core import Lattice, Structure
 from torch_sim.io import structures_to_state
 
-from chggen.contracts import POTENTIALS
+from chggen.config.contracts import POTENTIALS
 from chggen.errors import CheckpointError
-from chggen.potential import checkpoints, load_potential
-from chggen.potential.ops import Bags, Gate, Linear
+from chggen.potential import load as checkpoints
+from chggen.potential import load_potential
+from chggen.potential.chgnet.ops import Bags, Gate, Linear
 from chggen.units import GPA_PER_EV_PER_A3
 
 torch.set_num_threads(1)

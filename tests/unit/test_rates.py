@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chggen import tables
 from chggen.analysis.rates import ALL, rate_rows, wilson
 from chggen.analysis.rows import read_outcomes
-from chggen.config import Config
+from chggen.config.model import Config
 from chggen.errors import Status, TableError
+from chggen.tables import parquet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +78,7 @@ VERDICTS: dict[tuple[str, int, int], dict[str, Any]] = {
 }
 
 
-def place(index: int, route: str, draw: int, table: str, status: str, **more: Any) -> tables.Row:
+def place(index: int, route: str, draw: int, table: str, status: str, **more: Any) -> parquet.Row:
     return {
         "id": f"{table}-{index}-{draw}",
         "system": "S",
@@ -94,7 +94,7 @@ def place(index: int, route: str, draw: int, table: str, status: str, **more: An
     }
 
 
-def relaxed_row(index: int, route: str, draw: int, table: str, status: str) -> tables.Row:
+def relaxed_row(index: int, route: str, draw: int, table: str, status: str) -> parquet.Row:
     done = status in {"ok", "not_converged"}
     values = {
         "energy_per_atom": -4.0,
@@ -107,7 +107,7 @@ def relaxed_row(index: int, route: str, draw: int, table: str, status: str) -> t
     return place(index, route, draw, table, status, **(values if done else {"steps": 999}))
 
 
-def screened_row(parent: tables.Row) -> tables.Row:
+def screened_row(parent: parquet.Row) -> parquet.Row:
     verdict = VERDICTS.get((parent["route"], parent["index"], parent["draw"]))
     row = parent | {"id": f"screened-{parent['id']}"}
     row = {k: v for k, v in row.items() if k not in {"steps", "wall_time"}}
@@ -127,7 +127,7 @@ def screened_row(parent: tables.Row) -> tables.Row:
 @pytest.fixture
 def campaign(tmp_path):
     """Tables as rows, ready to be spoilt, and a function that writes and reads them."""
-    rows: dict[str, list[tables.Row]] = {
+    rows: dict[str, list[parquet.Row]] = {
         n: [] for n in ("generated", "relaxed", "refined", "inpainted", "rerelaxed")
     }
     for index, (sampling, relaxation, framework) in enumerate(GENERATED):
@@ -146,7 +146,7 @@ def campaign(tmp_path):
         paths: dict[str, list[Path]] = {}
         for name, table in rows.items():
             paths[name] = [tmp_path / f"{name}.parquet"]
-            tables.write(paths[name][0], name, table, {})
+            parquet.write(paths[name][0], name, table, {})
         return read_outcomes(paths, paths.pop("screened")[0])
 
     return rows, read
@@ -158,7 +158,7 @@ CONFIG = Config(systems={"S": {"compositions": ["Li2Si"], "guests": ["Li"]}})
 @pytest.fixture
 def report(campaign):
     rows = rate_rows("S", campaign[1](), CONFIG)
-    tables.from_rows("report", rows)  # fits the schema
+    parquet.from_rows("report", rows)  # fits the schema
     return {(r["composition"], r["route"], r["quantity"], r["tolerance"]): r for r in rows}
 
 

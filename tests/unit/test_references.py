@@ -12,18 +12,19 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.entries.computed_entries import ComputedEntry, ComputedStructureEntry
 from typer.testing import CliRunner
 
-from chggen import tables
 from chggen.cli import app
-from chggen.competing import load_competing, relaxed_reference
-from chggen.config import RelaxConfig, ScreenConfig
-from chggen.contracts import Contract
-from chggen.energyspecs import PotentialConfig, ReferenceConfig
+from chggen.config.contracts import Contract
+from chggen.config.energies import PotentialConfig, ReferenceConfig
+from chggen.config.screening import ScreenConfig
+from chggen.config.stages import RelaxConfig
 from chggen.errors import ConfigError, ContractError, ReferenceCoverageError, Status
-from chggen.references import KEY_VARIABLE, cache_path, coverage_problem, load_reference
-from chggen.stability import decomposition
+from chggen.reference.hull import decomposition
+from chggen.reference.reference import KEY_VARIABLE, cache_path, coverage_problem, load_reference
+from chggen.reference.relaxed import load_competing, relaxed_reference
 from chggen.stages.reference import reference
 from chggen.stages.relax import relax
 from chggen.stages.screen import screen
+from chggen.tables import parquet
 
 POTENTIAL = ReferenceConfig(source="potential")
 SYSTEM = {"Zn", "S"}
@@ -96,7 +97,7 @@ def referenced(phases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_phase_of_the_system_is_a_row(referenced: Path) -> None:
-    rows = {row["label"]: row for row in tables.read(referenced, "referenced")}
+    rows = {row["label"]: row for row in parquet.read(referenced, "referenced")}
     assert set(rows) == {f"{n}.cif" for n in ("zinc", "sulphur", "compound", "layers", "damaged")}
     bad = rows.pop("damaged.cif")
     assert (bad["status"], bad["composition"], bad["n_atoms"]) == (Status.FAILED, "ZnS2", 0)
@@ -105,7 +106,7 @@ def test_every_phase_of_the_system_is_a_row(referenced: Path) -> None:
         assert row["status"] == Status.OK
         assert row["converged"]
         assert (row["potential"], row["functional"]) == ("pairs", "pairs")
-    assert tables.read_header(referenced)["outside"] == 1
+    assert parquet.read_header(referenced)["outside"] == 1
 
 
 def test_energies_and_contract_are_the_potentials_own(referenced: Path) -> None:
@@ -152,7 +153,7 @@ def test_an_element_that_does_not_relax_is_an_error_that_names_it(tmp_path: Path
     with pytest.raises(ReferenceCoverageError, match=r"elemental S relaxed \(sulphur\.cif: too_"):
         run(folder, tmp_path)
     # what became of each phase can still be read
-    assert len(tables.read(tmp_path / "referenced.parquet", "referenced")) == 2
+    assert len(parquet.read(tmp_path / "referenced.parquet", "referenced")) == 2
 
 
 def test_an_element_without_a_structure_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def relaxed(folder: Path, *structures: Structure, own: Any = None) -> Path:
         | {"atomic_numbers": list(s.atomic_numbers), "frac_coords": s.frac_coords.tolist()}
         for i, s in enumerate(structures)
     ]
-    tables.write(generated, "generated", rows, {})
+    parquet.write(generated, "generated", rows, {})
     relax(generated, folder / "relaxed.parquet", SETTINGS, potentials=own or pairs())
     return folder / "relaxed.parquet"
 
@@ -181,12 +182,12 @@ def test_a_phase_found_again_is_known_and_on_the_hull(referenced: Path, tmp_path
     source = relaxed(tmp_path, caesium_chloride(a=2.8), layered().scale_lattice(26))
     out = tmp_path / "screened.parquet"
     screen([source], out, POTENTIAL, ScreenConfig(threshold=0.5), referenced=referenced)
-    header = tables.read_header(out)
+    header = parquet.read_header(out)
     found = relaxed_reference(referenced, SYSTEM)
     assert header["reference_hash"] == found.hash
     assert header["reference_functional"] == "pairs"
     assert header["reference_partial"] == found.partial
-    rows = {row["known_phase"]: row for row in tables.read(out, "screened")}
+    rows = {row["known_phase"]: row for row in parquet.read(out, "screened")}
     assert set(rows) == {"compound.cif", "layers.cif"}
     assert rows["layers.cif"]["decomposition_energy"] == pytest.approx(0.0, abs=1e-3)
     same = {p.label: p.formation_energy_per_atom for p in found.phases}["compound.cif"]
@@ -226,7 +227,7 @@ def test_structures_of_the_materials_project(
     path.write_text(json.dumps(content, cls=MontyEncoder))
     assert coverage_problem(config, SYSTEM) is None
     output = run(None, tmp_path, config=config)
-    rows = {row["label"]: row for row in tables.read(output, "referenced")}
+    rows = {row["label"]: row for row in parquet.read(output, "referenced")}
     assert [rows[f"mp-{i}"]["status"] for i in (1, 2, 3, 4)] == ["ok"] * 3 + ["failed"]
     assert "no ordered structure" in rows["mp-4"]["reason"]
     found = relaxed_reference(output, SYSTEM)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from chggen.campaign import Campaign
+from chggen.campaign.plan import Campaign
 from chggen.errors import ConfigError
-from chggen.phases import given_phases
-from chggen.references import coverage_problem
+from chggen.reference.reference import coverage_problem
+from chggen.reference.structures import given_phases
 from tests.unit.test_references import (
     DAMAGED,
     POTENTIAL,
@@ -117,8 +117,8 @@ def test_a_structure_that_does_not_say_what_it_is_leaves_the_question_open(tmp_p
 def test_parsing_needs_neither_pymatgen_nor_torch(phases: Path) -> None:
     code = (
         "import sys\n"
-        "from chggen.energyspecs import ReferenceConfig\n"
-        "from chggen.references import coverage_problem\n"
+        "from chggen.config.energies import ReferenceConfig\n"
+        "from chggen.reference.reference import coverage_problem\n"
         "from pathlib import Path\n"
         "config = ReferenceConfig(source='potential')\n"
         f"assert coverage_problem(config, {{'Zn', 'S'}}, Path({str(phases)!r})) is None\n"

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from chggen import relaxation
-from chggen.config import RelaxConfig
-from chggen.crystal import Crystal
+from chggen.config.stages import RelaxConfig
 from chggen.errors import Status
 from chggen.potential import load_potential
-from chggen.potential.bfgs import BFGS, MAX_STEP
-from chggen.relaxation import relax
+from chggen.relaxation import pool as relaxation
+from chggen.relaxation.bfgs import BFGS, MAX_STEP
+from chggen.relaxation.pool import relax
+from chggen.structure.crystal import Crystal
 
 torch.set_num_threads(1)
 

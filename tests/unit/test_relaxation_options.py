@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from chggen import tables
-from chggen.config import RelaxConfig
-from chggen.crystal import Crystal, row_id
+from chggen.config.stages import RelaxConfig
 from chggen.errors import Status
 from chggen.potential import load_potential
-from chggen.potential.constraints import made_symmetric, symmetric
-from chggen.potential.repair import repaired
-from chggen.relaxation import relax
+from chggen.relaxation.constraints import made_symmetric, symmetric
+from chggen.relaxation.pool import relax
+from chggen.relaxation.repair import repaired
 from chggen.stages.relax import relax as relax_table
-from chggen.symmetry import space_group
+from chggen.structure.crystal import Crystal, row_id
+from chggen.symmetry.analysis import space_group
+from chggen.tables import parquet
 from tests.unit.test_relaxation import (
     BROKEN,
     assert_same,
@@ -203,9 +203,9 @@ def test_twenty_broken_rows_leave_the_good_ones_of_a_table_alone(tmp_path):
     for name, rows in (("clean", clean), ("mixed", mixed)):
         (tmp_path / name).mkdir()
         source, output = (tmp_path / name / f"{t}.parquet" for t in ("generated", "relaxed"))
-        tables.write(source, "generated", rows, {})
+        parquet.write(source, "generated", rows, {})
         relax_table(source, output, RelaxConfig(fmax=0.05, smax=0.5))
-        results[name] = tables.read(output, "relaxed")
+        results[name] = parquet.read(output, "relaxed")
     assert len(results["mixed"]) == 25
     for place, expected in zip(places, results["clean"], strict=True):
         row = results["mixed"][place]

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from pymatgen.core import Structure
 
-from chggen import composition as comp
-from chggen import provenance, tables
-from chggen.crystal import Crystal
-from chggen.energyspecs import ReferenceConfig
+from chggen import provenance
+from chggen.config.energies import ReferenceConfig
 from chggen.errors import ConfigError, TableError
 from chggen.stages.report import report
-from chggen.symmetry import space_group
+from chggen.structure import composition as comp
+from chggen.structure.crystal import Crystal
+from chggen.symmetry.analysis import space_group
+from chggen.tables import parquet
 from tests.unit.invented_campaign import PROTOTYPES, Campaign, config_of
 
 
@@ -76,7 +77,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rates(made):
-    rows = tables.read(made[0]["output_table"], "report")
+    rows = parquet.read(made[0]["output_table"], "report")
     return {(r["composition"], r["route"], r["quantity"]): r for r in rows}
 
 
@@ -113,7 +114,7 @@ def test_the_headline_says_what_the_table_says(made, rates):
     symmetric = rates["all", "all", "symmetric"]["k"]
     assert f"tried {tried} structures" in words
     assert f"{relaxed} relaxed; {symmetric} are symmetric" in words
-    screened = tables.read(made[0]["screened"], "screened")
+    screened = parquet.read(made[0]["screened"], "screened")
     best = min(r["decomposition_energy"] for r in screened if r["decomposition_energy"] is not None)
     assert f"lies {abs(1000 * best):.0f} meV/atom" in words
 
@@ -134,7 +135,7 @@ def cifs(page: str) -> dict[str, str]:
 
 
 def test_cifs_hold_the_structures_that_they_claim(made):
-    rows = {r["id"]: r for r in tables.read(made[0]["screened"], "screened")}
+    rows = {r["id"]: r for r in parquet.read(made[0]["screened"], "screened")}
     files = cifs(made[1])
     symmetric = [name for name in files if not name.endswith("_P1.cif")]
     assert symmetric
@@ -213,16 +214,16 @@ def test_nothing_from_tables_or_config_becomes_markup(tmp_path):
     campaign = Campaign(tmp_path, config, HOSTILE, known=HOSTILE, fail=0.4)
     arguments = campaign.write()
     for path in arguments["paths"]["relaxed"]:
-        rows = tables.read(path, "relaxed")
+        rows = parquet.read(path, "relaxed")
         for row in rows:
             row["reason"] = HOSTILE
             row["potential"] = HOSTILE
-        tables.write(path, "relaxed", rows, {"versions": {HOSTILE: HOSTILE}, "potential": HOSTILE})
-    rows = tables.read(arguments["screened"], "screened")
+        parquet.write(path, "relaxed", rows, {"versions": {HOSTILE: HOSTILE}, "potential": HOSTILE})
+    rows = parquet.read(arguments["screened"], "screened")
     for row in rows:
         for column in ("decomposition_products", "space_group_symbol"):
             row[column] = row[column] and HOSTILE
-    tables.write(arguments["screened"], "screened", rows, {"reference": HOSTILE})
+    parquet.write(arguments["screened"], "screened", rows, {"reference": HOSTILE})
     report(**arguments)
     source = arguments["output_page"].read_text(encoding="utf-8")
     page = Page(source)
@@ -279,8 +280,8 @@ def test_a_reference_that_is_gone_costs_the_hull_plot_only(tmp_path):
 def test_tables_of_different_settings_are_noticed(tmp_path):
     arguments, _ = make(tmp_path, config=config_of(n=2))
     path = arguments["paths"]["relaxed"][0]
-    header = tables.read_header(path) | {"settings_digest": "other", "potential_hash": "other"}
-    tables.write(path, "relaxed", tables.read(path, "relaxed"), header)
+    header = parquet.read_header(path) | {"settings_digest": "other", "potential_hash": "other"}
+    parquet.write(path, "relaxed", parquet.read(path, "relaxed"), header)
     report(**arguments)
     words = Page(arguments["output_page"].read_text(encoding="utf-8")).text
     assert "the shards of “relaxed” were made with different settings" in words

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
-from chggen import composition as comp
 from chggen.analysis.rows import read_outcomes
-from chggen.crystal import Crystal
-from chggen.energyspecs import ReferenceConfig
+from chggen.config.energies import ReferenceConfig
 from chggen.report import candidates, cell, charts, phases, story, text
 from chggen.report.scene import scene_of
+from chggen.structure import composition as comp
+from chggen.structure.crystal import Crystal
 from tests.unit.invented_campaign import PROTOTYPES, Campaign, config_of, prototype
 
 # choice of candidates -------------------------------------------------------------------

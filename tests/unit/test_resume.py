@@ -12,9 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from chggen.cli import app
-from chggen.driver import processes, queue
-from chggen.driver.resume import Start, clear, resume
 from chggen.errors import DriverError
+from chggen.run import processes
+from chggen.run import slurm_queue as queue
+from chggen.run.resume import Start, clear, resume
 
 RUN, OTHER = "5dfaa431-db2d-40b4-bea4-2a1f03c08fdb", "d50651eb-0000-4000-8000-000000000000"
 

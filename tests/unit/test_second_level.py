@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from chggen import tables
-from chggen.campaign import Campaign
-from chggen.config import RelaxConfig, ScreenConfig
-from chggen.contracts import POTENTIALS
-from chggen.crystal import Crystal
-from chggen.energyspecs import PotentialConfig, ReferenceConfig
+from chggen.campaign.plan import Campaign
+from chggen.config.contracts import POTENTIALS
+from chggen.config.energies import PotentialConfig, ReferenceConfig
+from chggen.config.screening import ScreenConfig
+from chggen.config.stages import RelaxConfig
 from chggen.errors import ConfigError, ContractError
 from chggen.potential import load_potential
 from chggen.potential.energies import energies_per_atom
-from chggen.schema import SCHEMAS
+from chggen.screening.second import SecondLevel
 from chggen.stages.screen import screen
-from chggen.stages.second import SecondLevel
+from chggen.structure.crystal import Crystal
+from chggen.tables import parquet
+from chggen.tables.schema import SCHEMAS
 
 torch.set_num_threads(1)
 
@@ -55,15 +56,15 @@ def relaxed(tmp_path_factory):
         for i, (crystal, energy) in enumerate(zip(crystals, energies, strict=True))
     ]
     path = tmp_path_factory.mktemp("t") / "relaxed.parquet"
-    tables.write(path, "relaxed", rows, {})
+    parquet.write(path, "relaxed", rows, {})
     return path
 
 
 def screened(relaxed, folder, level=None, **settings):
     out = folder / "screened.parquet"
     screen([relaxed], out, ReferenceConfig(), ScreenConfig(**WIDE, **settings), second=level)
-    rows = sorted(tables.read(out, "screened"), key=lambda row: row["index"])
-    return rows, tables.read_header(out)
+    rows = sorted(parquet.read(out, "screened"), key=lambda row: row["index"])
+    return rows, parquet.read_header(out)
 
 
 def test_without_a_second_potential_the_columns_are_empty(relaxed, tmp_path):

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from chggen.config import GenerateConfig
-from chggen.crystal import Crystal
+from chggen.config.stages import GenerateConfig
 from chggen.errors import Status
 from chggen.generators.random import RandomGenerator
-from chggen.generators.selection import Selecting, selecting
-from chggen.placement import Placed, Task
+from chggen.generators.ranking import Selecting, selecting
 from chggen.potential import load_potential
 from chggen.potential.energies import energies_per_atom
+from chggen.structure.crystal import Crystal
+from chggen.structure.task import Placed, Task
 
 
 def tasks(count, edge=7.0):

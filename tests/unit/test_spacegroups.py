@@ -9,13 +9,14 @@ import spglib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chggen import spacegroups, wyckoff
-from chggen.config import LatticeConfig
-from chggen.crystal import Crystal
-from chggen.lattice import sample_lattices
-from chggen.orbits import exact, impose
-from chggen.placement import Task
-from chggen.spacegroups import operations, settings_of
+from chggen.cells.lattice import sample_lattices
+from chggen.config.stages import LatticeConfig
+from chggen.structure.crystal import Crystal
+from chggen.structure.task import Task
+from chggen.symmetry import settings as spacegroups
+from chggen.symmetry import wyckoff
+from chggen.symmetry.orbits import exact, impose
+from chggen.symmetry.settings import operations, settings_of
 
 LATTICES = sample_lattices(42, 180.0, LatticeConfig(), np.random.SeedSequence(3))
 

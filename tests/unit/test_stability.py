@@ -13,10 +13,12 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.entries.computed_entries import ComputedEntry, ComputedStructureEntry
 
-from chggen.contracts import GGA, MP2020, NONE, R2SCAN, Contract
-from chggen.energyspecs import ReferenceConfig
+from chggen.config.contracts import GGA, MP2020, NONE, R2SCAN, Contract
+from chggen.config.energies import ReferenceConfig
 from chggen.errors import ContractError, ReferenceCoverageError
-from chggen.references import (
+from chggen.reference.files import hull_energy
+from chggen.reference.hull import decomposition
+from chggen.reference.reference import (
     KEY_VARIABLE,
     Reference,
     cache_path,
@@ -25,8 +27,6 @@ from chggen.references import (
     element_energies,
     load_reference,
 )
-from chggen.references.files import hull_energy
-from chggen.stability import decomposition
 
 SYSTEM = {"Zn", "S"}
 KEY = "not-a-real-key-0123456789abcdef"
@@ -313,8 +313,8 @@ def test_coverage_needs_neither_pymatgen_nor_torch(tmp_path: Path) -> None:
     config = write_json(tmp_path / "entries.json", entries())
     code = (
         "import sys\n"
-        "from chggen.energyspecs import ReferenceConfig\n"
-        "from chggen.references import coverage_problem\n"
+        "from chggen.config.energies import ReferenceConfig\n"
+        "from chggen.reference.reference import coverage_problem\n"
         f"config = ReferenceConfig(source='file', path={str(config.path)!r})\n"
         "assert coverage_problem(config, {'Zn', 'S'}) is None\n"
         "assert coverage_problem(ReferenceConfig(), {'Zn', 'S'}) is None\n"

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
-from chggen.crystal import Crystal
-from chggen.symmetry import (
+from chggen.structure.crystal import Crystal
+from chggen.symmetry.analysis import (
     EXACT,
     SymmetrisationError,
     space_group,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chggen import tables
 from chggen.errors import Status, TableError
-from chggen.schema import REQUIRED, SCHEMA_VERSION, SCHEMAS
+from chggen.tables import parquet
+from chggen.tables.schema import REQUIRED, SCHEMA_VERSION, SCHEMAS
 
 HEADER = {"config": "abc", "versions": {"numpy": "2"}, "seed": 3}
 FINITE = st.floats(-1e6, 1e6)
@@ -63,15 +63,15 @@ def path(tmp_path):
 
 def test_rows_come_back_as_they_went(path):
     rows = [row(), failed(id="other")]
-    tables.write(path, "generated", rows, HEADER)
-    back = tables.read(path, "generated")
+    parquet.write(path, "generated", rows, HEADER)
+    back = parquet.read(path, "generated")
     assert back[0] == row()
     assert {k: v for k, v in back[1].items() if v is not None} == {
         k: v for k, v in rows[1].items() if v is not None
     }
     assert set(back[1]) == set(SCHEMAS["generated"].names)
-    assert tables.read_header(path) == HEADER
-    assert tables.table_name(path) == "generated"
+    assert parquet.read_header(path) == HEADER
+    assert parquet.table_name(path) == "generated"
 
 
 @given(
@@ -90,20 +90,20 @@ def test_any_structure_comes_back_to_the_bit(tmp_path_factory, cell, atoms, stat
         status=status,
         reason=reason,
     )
-    tables.write(path, "generated", [written], {})
-    assert tables.read(path, "generated") == [written]
+    parquet.write(path, "generated", [written], {})
+    assert parquet.read(path, "generated") == [written]
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_an_empty_table_of_each_kind(tmp_path, name):
     path = tmp_path / "table.parquet"
-    tables.write(path, name, [], {})
-    assert tables.read(path, name) == []
-    assert tables.table_name(path) == name
+    parquet.write(path, name, [], {})
+    assert parquet.read(path, name) == []
+    assert parquet.table_name(path) == name
 
 
 def test_units_and_meanings_travel_with_the_file(path):
-    tables.write(path, "generated", [row()], {})
+    parquet.write(path, "generated", [row()], {})
     field = pq.read_schema(path).field("volume_per_atom")
     assert field.metadata[b"unit"] == "Å³".encode()
     assert field.metadata[b"description"]
@@ -133,10 +133,10 @@ def test_units_and_meanings_travel_with_the_file(path):
     ],
 )
 def test_a_bad_row_is_refused_and_nothing_is_written(path, changes, message):
-    tables.write(path, "generated", [row()], HEADER)
+    parquet.write(path, "generated", [row()], HEADER)
     before = path.read_bytes()
     with pytest.raises(TableError, match=message):
-        tables.write(path, "generated", [row(id="x"), row(**changes)], {})
+        parquet.write(path, "generated", [row(id="x"), row(**changes)], {})
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
 
@@ -144,60 +144,60 @@ def test_a_bad_row_is_refused_and_nothing_is_written(path, changes, message):
 @pytest.mark.parametrize("column", REQUIRED)
 def test_required_columns_are_never_empty(path, column):
     with pytest.raises(TableError, match=column):
-        tables.write(path, "generated", [row(**{column: None})], {})
+        parquet.write(path, "generated", [row(**{column: None})], {})
 
 
 def test_an_id_stands_once(path):
     with pytest.raises(TableError, match="unique"):
-        tables.write(path, "generated", [row(), row(index=5)], {})
+        parquet.write(path, "generated", [row(), row(index=5)], {})
     assert not path.exists()
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_file(path, monkeypatch):
-    tables.write(path, "generated", [row()], HEADER)
+    parquet.write(path, "generated", [row()], HEADER)
     before = path.read_bytes()
 
     def torn(_table, file, **_options):
         file.write(b"PAR1 half of a file")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(tables.pq, "write_table", torn)
+    monkeypatch.setattr(parquet.pq, "write_table", torn)
     with pytest.raises(OSError, match="space"):
-        tables.write(path, "generated", [row(id="new")], {})
+        parquet.write(path, "generated", [row(id="new")], {})
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_the_file_appears_only_when_it_is_whole(path, monkeypatch):
     seen = []
-    original = tables.pq.write_table
+    original = parquet.pq.write_table
 
     def watched(table, file, **options):
         original(table, file, **options)
         seen.append(path.exists())
 
-    monkeypatch.setattr(tables.pq, "write_table", watched)
-    tables.write(path, "generated", [row()], {})
+    monkeypatch.setattr(parquet.pq, "write_table", watched)
+    parquet.write(path, "generated", [row()], {})
     assert seen == [False]
     assert path.exists()
 
 
 def test_files_are_readable_by_others(path):
-    tables.write(path, "generated", [row()], {})
+    parquet.write(path, "generated", [row()], {})
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):
     files = [tmp_path / name for name in ("a.parquet", "b.parquet")]
     for file in files:
-        tables.write(file, "generated", [row(), failed(id="other")], HEADER)
+        parquet.write(file, "generated", [row(), failed(id="other")], HEADER)
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_another_table_than_expected(path):
-    tables.write(path, "generated", [row()], {})
+    parquet.write(path, "generated", [row()], {})
     with pytest.raises(TableError, match=r"generated.*relaxed"):
-        tables.read(path, "relaxed")
+        parquet.read(path, "relaxed")
 
 
 def test_another_schema_version(path):
@@ -206,15 +206,15 @@ def test_another_schema_version(path):
     metadata = {**schema.metadata, b"schema_version": str(SCHEMA_VERSION + 1).encode()}
     pq.write_table(schema.empty_table().replace_schema_metadata(metadata), path)
     with pytest.raises(TableError, match="version"):
-        tables.read(path, "generated")
+        parquet.read(path, "generated")
 
 
 def test_a_file_whose_columns_were_changed(path):
-    tables.write(path, "generated", [row()], {})
+    parquet.write(path, "generated", [row()], {})
     table = pq.read_table(path)
     pq.write_table(table.drop_columns(["bravais_type"]), path)
     with pytest.raises(TableError, match="columns"):
-        tables.read(path, "generated")
+        parquet.read(path, "generated")
 
 
 def test_contents_are_checked_when_read(path):
@@ -223,17 +223,17 @@ def test_contents_are_checked_when_read(path):
     for bad, message in ((row(status="fine"), "fine"), (row(id=None), "id")):
         pq.write_table(pa.Table.from_pylist([bad], schema=schema), path)
         with pytest.raises(TableError, match=message):
-            tables.read(path, "generated")
+            parquet.read(path, "generated")
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, -1])
 def test_a_truncated_file_is_one_clear_line(path, keep):
-    tables.write(path, "generated", [row()], {})
+    parquet.write(path, "generated", [row()], {})
     path.write_bytes(path.read_bytes()[:keep])
     for reader in (
-        lambda: tables.read(path, "generated"),
-        lambda: tables.table_name(path),
-        lambda: tables.read_header(path),
+        lambda: parquet.read(path, "generated"),
+        lambda: parquet.table_name(path),
+        lambda: parquet.read_header(path),
     ):
         with pytest.raises(TableError, match=r"generated\.parquet") as caught:
             reader()
@@ -242,9 +242,9 @@ def test_a_truncated_file_is_one_clear_line(path, keep):
 
 def test_a_file_that_is_missing(path):
     for reader in (
-        lambda: tables.read(path, "generated"),
-        lambda: tables.table_name(path),
-        lambda: tables.read_header(path),
+        lambda: parquet.read(path, "generated"),
+        lambda: parquet.table_name(path),
+        lambda: parquet.read_header(path),
     ):
         with pytest.raises(TableError, match=r"generated\.parquet"):
             reader()
@@ -254,9 +254,9 @@ def test_a_parquet_file_of_someone_else(tmp_path):
     path = tmp_path / "other.parquet"
     pq.write_table(pa.table({"a": [1]}), path)
     with pytest.raises(TableError, match="generated"):
-        tables.read(path, "generated")
+        parquet.read(path, "generated")
     with pytest.raises(TableError, match="chggen"):
-        tables.table_name(path)
+        parquet.table_name(path)
 
 
 def test_numbers_of_numpy_are_taken(path):
@@ -267,7 +267,7 @@ def test_numbers_of_numpy_are_taken(path):
         "atomic_numbers": np.array([30]),
         "status": Status.OK,
     }
-    tables.write(path, "generated", [row(**changes)], {})
-    (back,) = tables.read(path, "generated")
+    parquet.write(path, "generated", [row(**changes)], {})
+    (back,) = parquet.read(path, "generated")
     assert (back["seed"], back["volume_per_atom"], back["status"]) == (3, 1.5, "ok")
     assert back["atomic_numbers"] == [30]

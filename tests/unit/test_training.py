@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from chggen.crystal import Crystal
 from chggen.diffusion.checkpoint import load_network, save_network
 from chggen.diffusion.data import StructureData
 from chggen.diffusion.network import ScoreNetwork
@@ -16,6 +15,7 @@ from chggen.diffusion.objective import add_noise, error_by_level, sample_guests,
 from chggen.diffusion.settings import PRESETS, NetworkSettings, TrainingSettings
 from chggen.diffusion.training import Trainer, finish, learning_rate
 from chggen.errors import CheckpointError, ChggenError
+from chggen.structure.crystal import Crystal
 
 TINY = PRESETS["tiny"]
 

@@ -12,10 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chggen import volume as vol
-from chggen import volume_training as training
-from chggen.composition import ATOMIC_NUMBERS, canonical
+from chggen.cells import volume as vol
+from chggen.cells import volume_training as training
 from chggen.errors import CheckpointError, CompositionError, TableError
+from chggen.structure.composition import ATOMIC_NUMBERS, canonical
 
 CARD = json.loads(vol.PRETRAINED.with_suffix(".json").read_text(encoding="utf-8"))
 COUNTS = st.dictionaries(
@@ -142,7 +142,7 @@ def test_the_shipped_model_was_trained_with_the_default_settings():
 
 def test_predictions_need_numpy_only():
     code = (
-        "import sys; from chggen.volume import predict_volume_per_atom as p; p('ZnS');"
+        "import sys; from chggen.cells.volume import predict_volume_per_atom as p; p('ZnS');"
         "print({'torch', 'pymatgen', 'sklearn'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -204,8 +204,8 @@ def tables(tmp_path_factory):
 def test_training_learns_reports_and_repeats_itself(tables, tmp_path):
     train, val = tables
     before, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    card = vol.train_volume_model([train], [val], tmp_path / "a", SMALL)
-    again = vol.train_volume_model([train], [val], tmp_path / "b", SMALL)
+    card = training.train([train], [val], tmp_path / "a", SMALL)
+    again = training.train([train], [val], tmp_path / "b", SMALL)
 
     files = [(tmp_path / d / "volume.safetensors").read_bytes() for d in "ab"]
     assert files[0] == files[1]
@@ -232,7 +232,7 @@ def test_data_digest_is_of_the_content_not_of_the_compression(tables, tmp_path):
 def test_formulas_that_were_trained_on_are_not_judged_on(tables, tmp_path):
     train, _ = tables
     small = training.VolumeTraining(members=1, width=4, hidden=4, epochs=1)
-    card = vol.train_volume_model([train], [train], tmp_path, small)
+    card = training.train([train], [train], tmp_path, small)
     assert "all" not in card["held_out"]
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from chggen import tables
-from chggen.crystal import Crystal
 from chggen.errors import Status
+from chggen.structure.crystal import Crystal
+from chggen.tables import parquet
 from tests.workflow.conftest import ROOT, Run
 
 TEST_CONFIG = ("--configfile", ROOT / "config" / "test.yaml")
@@ -44,10 +44,10 @@ def would_run(snakemake: Run, folder: Path, root: Path, *more: str) -> Counter[s
     return rules
 
 
-def read(folder: Path, name: str) -> list[tables.Row]:
+def read(folder: Path, name: str) -> list[parquet.Row]:
     shard = folder / "results" / "Zn-S" / "ZnS" / "0"
     place = shard if (shard / f"{name}.parquet").exists() else folder / "results" / "Zn-S"
-    return tables.read(place / f"{name}.parquet", name)
+    return parquet.read(place / f"{name}.parquet", name)
 
 
 def test_every_table_is_there_and_descends_from_the_one_before(campaign: Path) -> None:
@@ -131,8 +131,8 @@ def test_a_changed_input_reruns_what_follows(
     table = campaign / "results" / "Zn-S" / "ZnS" / "0" / "refined.parquet"
     kept, times = table.read_bytes(), table.stat()
     try:
-        rows = tables.read(table, "refined")
-        tables.write(table, "refined", rows[::-1], {"touched": True})
+        rows = parquet.read(table, "refined")
+        parquet.write(table, "refined", rows[::-1], {"touched": True})
         changed = would_run(snakemake, campaign, checkout)
     finally:
         table.write_bytes(kept)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
-from chggen import configfile, tables
-from chggen.crystal import Crystal
+from chggen.config import load as configfile
 from chggen.errors import Status
+from chggen.structure.crystal import Crystal
+from chggen.tables import parquet
 from tests.stand_ins.potcars import MARK, fake_potcars
 from tests.unit.invented_campaign import Campaign as Invented
 from tests.workflow.conftest import ROOT, Run
@@ -50,8 +51,8 @@ def cif(path: Path, crystal: Crystal) -> None:
     path.write_text(str(crystal.to_structure().to(fmt="cif")))
 
 
-def rows(folder: Path, name: str) -> list[tables.Row]:
-    return tables.read(folder / "results" / "Zn-S" / f"{name}.parquet", name)
+def rows(folder: Path, name: str) -> list[parquet.Row]:
+    return parquet.read(folder / "results" / "Zn-S" / f"{name}.parquet", name)
 
 
 def screened(folder: Path) -> Path:
@@ -72,7 +73,7 @@ def screened(folder: Path) -> Path:
         for i, (name, crystal) in enumerate(crystals.items())
     ]
     path = folder / "results" / "Zn-S" / "screened.parquet"
-    tables.write(path, "screened", found, {})
+    parquet.write(path, "screened", found, {})
     return path
 
 
@@ -122,15 +123,15 @@ def test_failures_are_rows_and_finished_work_is_kept(
     assert (found["ZnS3"]["status"], found["ZnS3"]["attempts"]) == (Status.FAILED, 1)
     assert (found["Zn3S"]["status"], found["Zn3S"]["attempts"]) == (Status.INTERRUPTED, 2)
     assert "attempt 1 of 2 ended" in result.stdout
-    header = tables.read_header(tmp_path / target)
+    header = parquet.read_header(tmp_path / target)
     assert "no dft_reference" in header["warning"]
 
     # another threshold: submitted again, but nothing is computed again
     results = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("calculated.parquet")}
     assert len(results) == 3
-    chosen = tables.read(table, "screened")
+    chosen = parquet.read(table, "screened")
     chosen[2]["selected"] = False
-    tables.write(table, "screened", chosen, {})
+    parquet.write(table, "screened", chosen, {})
     result = snakemake(target, *given, *BEHIND, cwd=tmp_path)
     assert result.returncode == 0, result.stdout
     assert len(rows(tmp_path, "submitted")) == len(rows(tmp_path, "collected")) == 2

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import yaml
 
-from chggen import tables
-from chggen.crystal import Crystal
 from chggen.errors import Status
+from chggen.structure.crystal import Crystal
+from chggen.tables import parquet
 from tests.workflow.conftest import ROOT, Run
 
 
@@ -41,12 +41,12 @@ def test_a_campaign_from_files(snakemake: Run, folder: Path) -> None:
     result = snakemake(*given, cwd=folder)
     assert result.returncode == 0, result.stdout
     shard = folder / "results" / "Zn-S" / "ZnS" / "0"
-    generated = tables.read(shard / "generated.parquet", "generated")
+    generated = parquet.read(shard / "generated.parquet", "generated")
     assert [r["status"] for r in generated] == [Status.OK, Status.OK, Status.SAMPLING_FAILED]
     assert all(r["generator"] == "file" and r["checkpoint"] is None for r in generated)
-    frameworks = tables.read(shard / "refined.parquet", "refined")
+    frameworks = parquet.read(shard / "refined.parquet", "refined")
     assert [r["space_group_number"] for r in frameworks[:2]] == [225, 225]
-    inpainted = tables.read(shard / "inpainted.parquet", "inpainted")
+    inpainted = parquet.read(shard / "inpainted.parquet", "inpainted")
     assert [r["status"] for r in inpainted[:2]] == [Status.OK, Status.OK]
     assert all(r["generator"] == "diffusion" for r in inpainted)
     page = (folder / "results" / "Zn-S" / "report.html").read_text()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from chggen import tables
+from chggen.tables import parquet
 from tests.unit.test_named_potentials import chgnet, fine_tuned
 from tests.workflow.conftest import ROOT, Run
 from tests.workflow.test_generators import zincblende
@@ -25,7 +25,7 @@ def test_own_weights_and_a_second_potential(snakemake: Run, tmp_path: Path) -> N
     given = ("--configfile", tmp_path / "mine.yaml")
     result = snakemake(*given, cwd=tmp_path)
     assert result.returncode == 0, result.stdout
-    rows = tables.read(tmp_path / "results" / "Zn-S" / "screened.parquet", "screened")
+    rows = parquet.read(tmp_path / "results" / "Zn-S" / "screened.parquet", "screened")
     relaxed = [row for row in rows if row["energy_per_atom"] is not None]
     assert {row["potential"] for row in relaxed} == {"mine"}
     chosen = [row for row in rows if row["selected"]]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import yaml
 
-from chggen import tables
-from chggen.competing import relaxed_reference
+from chggen.reference.relaxed import relaxed_reference
+from chggen.tables import parquet
 from tests.unit.test_references import caesium_chloride, fcc, layered, pairs, write
 from tests.workflow.conftest import ROOT, Run
 
@@ -29,7 +29,7 @@ def test_the_potential_as_its_own_reference(snakemake: Run, tmp_path: Path) -> N
 
     folder = tmp_path / "results" / "Zn-S"
     reference = relaxed_reference(folder / "referenced.parquet", {"Zn", "S"})
-    rows = tables.read(folder / "screened.parquet", "screened")
+    rows = parquet.read(folder / "screened.parquet", "screened")
     assert {row["reference_hash"] for row in rows} == {reference.hash}
     judged = [row for row in rows if row["decomposition_energy"] is not None]
     assert {row["functional"] for row in judged} == {"pairs"}

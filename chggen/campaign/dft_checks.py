@@ -1,0 +1,96 @@
+"""What a campaign knows of its DFT before any job starts.
+
+Used at parse time: no torch, no pymatgen, nothing of an engine.
+"""
+
+from typing import Any
+
+from chggen.config.contracts import require_same
+from chggen.config.dft import cannot_run, potcar_directory, vasp_contract
+from chggen.config.energies import ReferenceConfig
+from chggen.config.model import Config
+from chggen.config.systems import SystemConfig
+from chggen.errors import ConfigError, ContractError
+from chggen.provenance import file_digest
+from chggen.reference.reference import contract_of, coverage_problem
+from chggen.structure import files as structurefiles
+
+
+def notice(config: Config) -> str | None:
+    """Why calculations that were asked for will not be made; None if they will, or were not."""
+    problem = cannot_run(config.dft) if config.dft.run else None
+    if problem is None:
+        return None
+    return f"{problem}; dft.run = true: inputs are written, nothing is calculated"
+
+
+def check(config: Config, name: str) -> None:
+    """Raise :class:`ConfigError` if the DFT of a system contradicts itself."""
+    system, dft = config.systems[name], config.dft
+    where = f"config: systems.{name}"
+    if dft.calculates_phases and system.phases is None and system.reference.source != "potential":
+        key = "engine = 'gpaw'" if dft.engine == "gpaw" else "competing_phases = 'calculate'"
+        raise ConfigError(
+            f"{where}.phases: dft.{key} needs structures of the competing phases, or"
+            " reference 'potential'"
+        )
+    if dft.calculates_phases and system.phases is not None:
+        try:
+            structurefiles.check(system.phases)
+        except ConfigError as error:
+            raise ConfigError(f"{where}.phases = '{system.phases}': {error}") from error
+    if system.dft_reference is not None:
+        _check_reference(config, system, f"{where}.dft_reference", system.dft_reference)
+
+
+def _check_reference(
+    config: Config, system: SystemConfig, where: str, reference: ReferenceConfig
+) -> None:
+    if config.dft.engine == "gpaw":
+        raise ConfigError(
+            f"{where}: dft.engine = 'gpaw' is judged against phases that it calculates itself"
+        )
+    try:
+        require_same(vasp_contract(config.dft), "dft", contract_of(reference), "the reference")
+    except ContractError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    problem = coverage_problem(reference, system.elements)
+    if problem:
+        raise ConfigError(f"{where}: {problem}")
+
+
+def facts(stage: str, config: Config, name: str) -> dict[str, Any]:
+    """What a stage of a system depends on beside section ``dft``; nothing for other stages."""
+    match stage:
+        case "submit":
+            return _submit_facts(config, name)
+        case "collect":
+            return _collect_facts(config, name)
+    return {}
+
+
+def _submit_facts(config: Config, name: str) -> dict[str, Any]:
+    system = config.systems[name]
+    facts: dict[str, Any] = {"phases": None}
+    if config.dft.engine == "vasp":
+        # inputs are written again when POTCARs have come, or gone
+        facts["potcars"] = config.dft.potcar == "auto" and bool(potcar_directory())
+    # phases that the potential relaxed come as a table
+    if config.dft.calculates_phases and system.reference.source != "potential":
+        facts["phases"] = str(system.phases)
+        if system.phases is not None:
+            facts["phases_digest"] = structurefiles.structures_digest(system.phases)
+    return facts
+
+
+def _collect_facts(config: Config, name: str) -> dict[str, Any]:
+    reference = config.systems[name].dft_reference
+    facts: dict[str, Any] = {
+        "screen": config.screen.model_dump(mode="json"),
+        "dft_reference": None,
+    }
+    if reference is not None:
+        facts["dft_reference"] = reference.model_dump(mode="json")
+        if reference.path is not None:
+            facts["dft_reference_digest"] = file_digest(reference.path)
+    return facts

@@ -1,0 +1,374 @@
+"""What is to be made: systems, compositions, shards, seeds, settings per stage.
+
+Used at parse time by the Snakefile and by every cluster job, so nothing here imports
+torch or pymatgen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from chggen.campaign import dft_checks as verification
+from chggen.campaign.seeds import Shard
+from chggen.config import load as configfile
+from chggen.config.contracts import require_same
+from chggen.config.energies import ReferenceConfig, check_potential, is_chgnet, potential_contract
+from chggen.config.model import Config
+from chggen.config.stages import GENERATORS, generator_plugins
+from chggen.diffusion import card as checkpoints
+from chggen.errors import CheckpointError, ConfigError, ContractError
+from chggen.provenance import code_digest, file_digest
+from chggen.reference.reference import contract_of, coverage_problem
+from chggen.structure import composition as comp
+from chggen.structure import files as structurefiles
+
+#: The stages of one shard, and of one system, in order.
+SHARD_STAGES = ("generate", "relax", "refine", "inpaint", "rerelax")
+SYSTEM_STAGES = ("reference", "screen", "submit", "calculate", "collect", "report")
+
+#: Sections of the config behind stages that have none of their own name.
+SECTIONS = {
+    "rerelax": "relax",
+    "reference": "relax",
+    "submit": "dft",
+    "calculate": "dft",
+    "collect": "dft",
+}
+
+#: Generators that fill cells which the campaign draws, each shard for itself.
+CELL_FILLERS = ("diffusion", "random", "pyxtal")
+
+#: Heaviest element that CHGNet knows (its embedding has 94 rows).
+_HEAVIEST = 94
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A checked configuration and what follows from it."""
+
+    config: Config
+
+    @classmethod
+    def load(cls, given: Mapping[str, Any] | None, default: str | Path) -> Self:
+        """Campaign of a mapping (Snakemake's ``config``) or of the default file.
+
+        A mapping without ``systems`` is laid over the default file, so that
+        ``--config screen='{threshold: 0.03}'`` changes the demo; one with ``systems``
+        stands alone. Raises :class:`ConfigError` with one line.
+        """
+        content = dict(given or {})
+        if "systems" not in content:
+            content = configfile.override(configfile.read_yaml(default), content)
+        campaign = cls(configfile.parse(content))
+        campaign.check()
+        return campaign
+
+    @property
+    def results(self) -> str:
+        """Directory of all tables."""
+        return str(self.config.results)
+
+    @cached_property
+    def shards(self) -> list[Shard]:
+        """Every shard of the campaign."""
+        return [
+            Shard(name, formula, seed)
+            for name, system in self.config.systems.items()
+            for formula in system.formulas()
+            for seed in range(system.lattice_seeds)
+        ]
+
+    def tables(self, system: str, table: str) -> list[str]:
+        """Paths of one table of every shard of a system."""
+        return [
+            f"{self.results}/{s.folder}/{table}.parquet" for s in self.shards if s.system == system
+        ]
+
+    def referenced(self, system: str) -> list[str]:
+        """Path of a system's relaxed competing phases, where its reference is made of them."""
+        if self.config.systems[system].reference.source != "potential":
+            return []
+        return [f"{self.results}/{system}/referenced.parquet"]
+
+    def competing(self, system: str) -> list[str]:
+        """Same, where these phases are calculated with DFT."""
+        return self.referenced(system) if self.config.dft.calculates_phases else []
+
+    def targets(self) -> list[str]:
+        """What the whole campaign ends with."""
+        names = ("report.html", "report.parquet", "submitted.parquet")
+        made = [f"{self.results}/{s}/{name}" for s in self.config.systems for name in names]
+        return [*made, *(path for s in self.config.systems for path in self.collected(s))]
+
+    def collected(self, system: str) -> list[str]:
+        """Path of a system's table ``collected``, if calculations are made."""
+        if not self.config.dft.run or self.notice is not None:
+            return []
+        return [f"{self.results}/{system}/collected.parquet"]
+
+    @cached_property
+    def notice(self) -> str | None:
+        """Why calculations that were asked for will not be made, in one line."""
+        return verification.notice(self.config)
+
+    def code(self, stage: str) -> str:
+        """Digest of the package code behind a stage."""
+        return code_digest(f"chggen.stages.{'relax' if stage == 'rerelax' else stage}")
+
+    def settings(self, stage: str, system: str) -> dict[str, Any]:
+        """What a stage depends on, as plain values: a change reruns the stage.
+
+        One mapping for all jobs of a stage: tens of thousands of them hold it.
+        """
+        known = self._known_settings
+        if (stage, system) not in known:
+            known[stage, system] = self._settings(stage, system)
+        return known[stage, system]
+
+    @cached_property
+    def _known_settings(self) -> dict[tuple[str, str], dict[str, Any]]:
+        return {}
+
+    def _settings(self, stage: str, system: str) -> dict[str, Any]:
+        chosen = self.config.systems[system]
+        section = SECTIONS.get(stage, stage)
+        settings: dict[str, Any] = {
+            "settings": getattr(self.config, section).model_dump(mode="json")
+        }
+        settings |= self._potential_facts(stage)
+        settings |= verification.facts(stage, self.config, system)
+        if stage in {"generate", "inpaint"}:
+            settings["campaign_seed"] = self.config.seed
+        if stage == "generate":
+            settings["cells"] = {
+                "formula_units": chosen.formula_units,
+                "lattices": chosen.lattices_per_seed,
+                "volume_per_atom": chosen.volume_per_atom,
+            }
+            if self.config.generate.generator not in CELL_FILLERS:
+                # structures of a file are dealt out to all seeds
+                settings["cells"]["lattice_seeds"] = chosen.lattice_seeds
+            settings |= self._generator_facts
+        if stage in {"generate", "inpaint"}:
+            settings["symmetry"] = chosen.symmetry
+        if stage == "refine":
+            settings["guests"] = chosen.guests
+        if stage == "reference":
+            settings |= self._phase_facts(system)
+        if stage == "screen":
+            settings["reference"] = chosen.reference.model_dump(mode="json")
+            if chosen.reference.path is not None:
+                settings["reference_digest"] = file_digest(chosen.reference.path)
+            settings |= self._second_facts(chosen.second_reference)
+        if stage == "report":
+            settings["config"] = self.config.model_dump(mode="json")
+        return settings
+
+    def _phase_facts(self, system: str) -> dict[str, Any]:
+        """Which competing phases the potential relaxes."""
+        chosen = self.config.systems[system]
+        facts: dict[str, Any] = {
+            "elements": sorted(chosen.elements),
+            "reference": chosen.reference.model_dump(mode="json"),
+            "phases": None,
+        }
+        if chosen.phases is not None:
+            facts["phases"] = str(chosen.phases)
+            facts["phases_digest"] = structurefiles.structures_digest(chosen.phases)
+        return facts
+
+    @cached_property
+    def _generator_facts(self) -> dict[str, str]:
+        """What a generator depends on outside the config and the package."""
+        generate = self.config.generate
+        if generate.path is not None:
+            return {"structures_digest": structurefiles.structures_digest(generate.path)}
+        if generate.generator in GENERATORS:
+            return {}
+        point = generator_plugins()[generate.generator]
+        if point.dist is None:
+            return {"plugin": point.value}
+        return {"plugin": f"{point.value} of {point.dist.name} {point.dist.version}"}
+
+    @property
+    def _named_potentials(self) -> dict[str, str]:
+        """Every key that names a potential, with the name."""
+        config = self.config
+        named = {
+            "generate.ranking_potential": config.generate.ranking_potential,
+            "inpaint.ranking_potential": config.inpaint.ranking_potential,
+            "relax.potential": config.relax.potential,
+        }
+        if config.screen.second_potential is not None:
+            named["screen.second_potential"] = config.screen.second_potential
+        return named
+
+    def _potential_facts(self, stage: str) -> dict[str, Any]:
+        """Definitions and files of the potentials that a stage uses."""
+        section = SECTIONS.get(stage, stage)
+        own = sorted(
+            name
+            for key, name in self._named_potentials.items()
+            if key.startswith(f"{section}.") and name in self.config.potentials
+        )
+        facts: dict[str, Any] = {
+            "potentials": {n: self.config.potentials[n].model_dump(mode="json") for n in own}
+        }
+        if own:
+            facts["potential_digests"] = {n: self._potential_digests[n] for n in own}
+        return facts
+
+    @cached_property
+    def _potential_digests(self) -> dict[str, list[str]]:
+        """Of the files behind each potential; weights can be large, so read once."""
+        return {
+            name: [file_digest(path) for path in definition.files]
+            for name, definition in self.config.potentials.items()
+            if name in self._named_potentials.values()
+        }
+
+    def _second_facts(self, reference: ReferenceConfig | None) -> dict[str, Any]:
+        """What the second level of the screen depends on, if there is one."""
+        screen = self.config.screen
+        if screen.second_potential is None:
+            return {}
+        facts: dict[str, Any] = {"second_reference": None}
+        if screen.second_relax:
+            facts["relax"] = self.config.relax.model_dump(mode="json")
+        if reference is not None:
+            facts["second_reference"] = reference.model_dump(mode="json")
+            if reference.path is not None:
+                facts["second_reference_digest"] = file_digest(reference.path)
+        return facts
+
+    def training(self) -> dict[str, Any]:
+        """What rule ``train`` depends on."""
+        return {"settings": self.config.train.model_dump(mode="json")}
+
+    def checkpoint(self, stage: str) -> list[str]:
+        """Path of the score network that ``generate`` or ``inpaint`` uses, if it does."""
+        if stage == "generate" and self.config.generate.generator != "diffusion":
+            return []
+        return [str(checkpoints.resolve(getattr(self.config, stage).checkpoint))]
+
+    def check(self) -> None:
+        """Everything that can be known to fail, said before any job starts."""
+        named = self._check_potentials()
+        for name, system in self.config.systems.items():
+            where = f"config: systems.{name}"
+            elements = system.elements
+            heavy = sorted(e for e in elements if comp.ATOMIC_NUMBERS[e] > _HEAVIEST)
+            if heavy and any(is_chgnet(p, self.config.potentials) for p in named.values()):
+                raise ConfigError(f"{where}.compositions: CHGNet does not know {heavy[0]}")
+            problem = coverage_problem(system.reference, elements, system.phases)
+            if problem:
+                raise ConfigError(f"{where}.reference: {problem}")
+            self._check_contracts(name)
+            verification.check(self.config, name)
+            unseen = sorted(elements - checkpoints.volume_elements())
+            draws = self.config.generate.draws_cells
+            if draws and system.volume_per_atom == "auto" and unseen:
+                raise ConfigError(
+                    f"{where}.volume_per_atom = 'auto': the regression has not seen {unseen[0]}"
+                )
+            self._check_checkpoints(elements)
+            generator = self.config.generate.generator
+            if generator != "diffusion" and system.symmetry not in {"none", "auto"}:
+                raise ConfigError(
+                    f"{where}.symmetry = '{system.symmetry}': generate.generator = '{generator}'"
+                    " keeps no space group"
+                )
+        path = self.config.generate.path
+        if path is not None:
+            try:
+                structurefiles.check(path)
+            except ConfigError as error:
+                raise ConfigError(f"config: generate.path = '{path}': {error}") from error
+
+    def _check_potentials(self) -> dict[str, str]:
+        """Names, definitions and files; gives the keys that name a potential."""
+        named, own = self._named_potentials, self.config.potentials
+        for key, name in named.items():
+            try:
+                potential_contract(name, own)
+            except ConfigError as error:
+                raise ConfigError(f"config: {key} = '{name}': {error}") from error
+        for name in sorted(set(named.values()) & set(own)):
+            try:
+                check_potential(own[name])
+            except ConfigError as error:
+                raise ConfigError(f"config: potentials.{name}.{error}") from error
+        return named
+
+    def _check_contracts(self, name: str) -> None:
+        """Each reference of a system has the contract of the potential it judges."""
+        system, screen = self.config.systems[name], self.config.screen
+        pairs = []
+        if system.reference.source != "potential":  # whose energies are its own
+            pairs.append(("reference", self.config.relax.potential, system.reference))
+        if screen.second_potential is not None and system.second_reference is not None:
+            second = system.second_reference
+            pairs.append(("second_reference", screen.second_potential, second))
+            problem = coverage_problem(second, system.elements)
+            if problem:
+                raise ConfigError(f"config: systems.{name}.second_reference: {problem}")
+        for key, potential, reference in pairs:
+            contract = potential_contract(potential, self.config.potentials)
+            try:
+                require_same(contract, potential, contract_of(reference), "the reference")
+            except ContractError as error:
+                raise ConfigError(f"config: systems.{name}.{key}: {error}") from error
+        self._check_second_threshold(name)
+
+    def _check_second_threshold(self, name: str) -> None:
+        """A threshold on an E_d that no structure could ever get is a mistake."""
+        system, screen = self.config.systems[name], self.config.screen
+        second = screen.second_potential
+        if second is None or screen.second_threshold is None or system.second_reference:
+            return
+        contract = potential_contract(second, self.config.potentials)
+        same = contract == contract_of(system.reference)
+        if system.reference.source == "potential":
+            same = second == self.config.relax.potential
+        if not same:
+            raise ConfigError(
+                f"config: screen.second_threshold = {screen.second_threshold:g}:"
+                f" systems.{name} has no second_reference for {second}"
+            )
+
+    def _check_checkpoints(self, elements: set[str]) -> None:
+        for stage in ("generate", "inpaint"):
+            if not self.checkpoint(stage):
+                continue
+            checkpoint = getattr(self.config, stage).checkpoint
+            where = f"config: {stage}.checkpoint = '{checkpoint}'"
+            try:
+                card = checkpoints.read_card(checkpoint)
+            except CheckpointError as error:
+                raise ConfigError(f"{where}: {error}") from error
+            unknown = checkpoints.unknown_elements(card, elements)
+            if unknown:
+                raise ConfigError(f"{where}: was not trained on {', '.join(unknown)}")
+
+
+def calculations(submitted: str | Path) -> list[str]:
+    """Tables ``calculated`` of a system, one per structure that has its inputs.
+
+    Asked by the Snakefile after checkpoint ``submit``; reads two columns.
+
+    Args:
+        submitted: table ``submitted`` of the system.
+    """
+    # loading pyarrow takes longer than most Snakefiles, and only this needs it
+    from chggen.errors import Status
+    from chggen.tables import parquet
+
+    folder = Path(submitted).parent
+    table = parquet.read_table(submitted, "submitted").select(["status", "directory"])
+    return [
+        f"{folder}/{row['directory']}/calculated.parquet"
+        for row in table.to_pylist()
+        if row["status"] == Status.OK
+    ]

@@ -1,0 +1,1 @@
+"""Cells that a composition starts in: Bravais lattices at a predicted volume."""

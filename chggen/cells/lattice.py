@@ -1,0 +1,250 @@
+"""Cells to place atoms in: every Bravais type, free parameters drawn, exact volume.
+
+The seven types get equal shares. Within a type its centrings take turns, so that all 14
+Bravais lattices occur, centred ones as their (reduced) primitive cell: a body-centred
+crystal with one formula unit per lattice point is then within reach without doubling the
+cell. Free axis ratios b/a and c/a of the conventional cell are even in their logarithm,
+free angles are even, both from a scrambled Halton sequence of their own per Bravais
+lattice (Owen, arXiv:1706.02808), so that few lattices already cover the ranges.
+
+A cubic lattice has no free parameter: at one volume there are exactly three of them (P, I
+and F), and only these repeat. All other lattices differ from each other.
+"""
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import qmc
+
+from chggen.config.stages import Bravais, LatticeConfig
+from chggen.errors import ConfigError
+from chggen.structure.crystal import reduced_cell
+
+Floats = NDArray[np.float64]
+
+#: Least 1 + 2 cosα cosβ cosγ - cos²α - cos²β - cos²γ = (V / abc)² of a conventional cell.
+MIN_ANGLE_DETERMINANT: Final = 0.1
+#: Least distance between opposite faces of the cell over V^(1/3). Cells with right angles
+#: and axis ratios within 0.5 to 1.5 have at least 0.55, so it binds on skewed cells only.
+MIN_HEIGHT: Final = 0.4
+
+#: Points tried per lattice asked for before the ranges count as impossible.
+_MAX_TRIES: Final = 1000
+#: Sets this module's streams apart from children that a caller spawns from the same seed.
+_STREAM: Final = 0x1A77
+
+#: Primitive vectors in conventional ones, as rows.
+_PRIMITIVE: Final[dict[str, Floats]] = {
+    "P": np.eye(3),
+    "C": np.array([[0.5, 0.5, 0.0], [-0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]),
+    "I": np.array([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]),
+    "F": np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]]),
+}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Free parameters and centrings of a Bravais type."""
+
+    ratios: int
+    angles: int
+    centrings: str
+
+
+_KINDS: Final[dict[Bravais, _Kind]] = {
+    "cubic": _Kind(0, 0, "PIF"),
+    "tetragonal": _Kind(1, 0, "PI"),
+    "orthorhombic": _Kind(2, 0, "PCIF"),
+    "hexagonal": _Kind(1, 0, "P"),
+    "rhombohedral": _Kind(0, 1, "P"),
+    "monoclinic": _Kind(2, 1, "PC"),
+    "triclinic": _Kind(2, 3, "P"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """A cell and where it comes from.
+
+    Args:
+        cell: 3×3 row vectors in Å, right-handed, primitive.
+        bravais_type: one of ``chggen.config.stages.BRAVAIS_TYPES``.
+        centring: of the conventional cell: P, C, I or F (rhombohedral: P, its own axes).
+    """
+
+    cell: Floats
+    bravais_type: Bravais
+    centring: str
+
+
+def sample_lattices(
+    n: int,
+    volumes: ArrayLike,
+    settings: LatticeConfig,
+    seed_sequence: np.random.SeedSequence,
+    kinds: Collection[tuple[Bravais, str]] | None = None,
+    shapes: int = 1,
+) -> list[Lattice]:
+    """Draw ``n`` lattices of given volumes.
+
+    Bravais types take turns in rounds, each in an order that the seed decides, so that
+    shares differ by at most one and even out over shards, and so do the centrings of a
+    type. (In a fixed order they could fall in step with what a caller alternates, such as
+    the number of formula units.) Lattice ``i`` depends on
+    nothing but the seed, the settings, ``i`` and its volume; its shape not even on the
+    volume. The first k of n lattices are those of a call for k.
+
+    Args:
+        n: how many.
+        volumes: cell volumes in Å³, one number or [n].
+        settings: types and ranges.
+        seed_sequence: source of all randomness; left as it is (nothing is spawned).
+        kinds: Bravais types with centrings that are wanted; all if not given, and also if
+            ``settings`` allows none of them.
+        shapes: lattices in a row with the same Bravais type, centring and volume.
+
+    Returns:
+        ``n · shapes`` lattices, each of its volume to rounding.
+
+    Raises:
+        ConfigError: if the ranges hold (next to) no cell that is not flat.
+        ValueError: if volumes are not positive or not n of them.
+    """
+    sizes = np.broadcast_to(np.asarray(volumes, dtype=np.float64), (n,))
+    if not (np.isfinite(sizes) & (sizes > 0)).all():
+        raise ValueError("volumes must be positive numbers")
+    allowed = {t: _KINDS[t].centrings for t in dict.fromkeys(settings.types)}
+    wanted = {t: "".join(c for c in cs if (t, c) in (kinds or ())) for t, cs in allowed.items()}
+    allowed = {t: cs for t, cs in wanted.items() if cs} or allowed
+    types = list(allowed)
+    turns = _rounds(types, _child(seed_sequence, 0))
+    centrings = {
+        t: _rounds(list(allowed[t]), _child(seed_sequence, 1, list(_KINDS).index(t))) for t in types
+    }
+    rows = [(t, next(centrings[t])) for t in itertools.islice(turns, n)]
+    plan = [key for key in rows for _ in range(shapes)]
+    drawn = {
+        key: iter(_shapes(*key, plan.count(key), settings, seed_sequence)) for key in set(plan)
+    }
+    return [
+        Lattice(next(drawn[key]) * np.cbrt(size), *key)
+        for key, size in zip(plan, np.repeat(sizes, shapes), strict=True)
+    ]
+
+
+def cell_of(lengths: ArrayLike, angles: ArrayLike) -> Floats:
+    """Cell (3×3 row vectors) of lengths (a, b, c) in Å and angles (α, β, γ) in degrees.
+
+    a lies along x, b in the xy plane. Gives NaN for angles that no cell has.
+    """
+    cos = np.cos(np.radians(np.asarray(angles, dtype=np.float64)))
+    # exact zeros for right angles: cos(pi/2) is 6e-17
+    alpha, beta, gamma = np.where(np.abs(cos) < 1e-15, 0.0, cos)  # noqa: PLR2004
+    sin_gamma = np.sqrt(1.0 - gamma**2)
+    height = np.sqrt(max(angle_determinant(angles), 0.0)) / sin_gamma
+    directions = np.array(
+        [
+            [1.0, 0.0, 0.0],
+            [gamma, sin_gamma, 0.0],
+            [beta, (alpha - beta * gamma) / sin_gamma, height or np.nan],
+        ]
+    )
+    cell: Floats = directions * np.asarray(lengths, dtype=np.float64)[:, None]
+    return cell
+
+
+def angle_determinant(angles: ArrayLike) -> float:
+    """(V / abc)² of a cell with angles (α, β, γ) in degrees; not positive: no such cell."""
+    cos = np.cos(np.radians(np.asarray(angles, dtype=np.float64)))
+    return float(1.0 + 2.0 * np.prod(cos) - np.sum(cos**2))
+
+
+def relative_height(cell: Floats) -> float:
+    """Least distance between opposite faces of a cell over the cube root of its volume."""
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    return float(heights.min() / np.cbrt(abs(np.linalg.det(cell))))
+
+
+def _child(seed: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
+    # spawn() would count up a state of the caller's
+    return np.random.SeedSequence(
+        seed.entropy, spawn_key=(*seed.spawn_key, _STREAM, *key), pool_size=seed.pool_size
+    )
+
+
+def _rounds[T](items: Sequence[T], seed: np.random.SeedSequence) -> Iterator[T]:
+    """Endless rounds over ``items``, each round in a random order."""
+    rng = np.random.default_rng(seed)
+    while True:
+        for i in rng.permutation(len(items)):
+            yield items[i]
+
+
+def _shapes(
+    bravais_type: Bravais,
+    centring: str,
+    count: int,
+    settings: LatticeConfig,
+    seed: np.random.SeedSequence,
+) -> list[Floats]:
+    """First ``count`` cells of volume 1 of a Bravais lattice's own sequence."""
+    kind = _KINDS[bravais_type]
+    dimension = kind.ratios + kind.angles
+    found: list[Floats] = []
+    if dimension == 0:
+        return [_unit_cell(cell_of(np.ones(3), np.full(3, 90.0)), centring)] * count
+    # one sequence per centring too: every other point of one sequence is not even
+    place = list(_KINDS).index(bravais_type), "PCIF".index(centring)
+    child = _child(seed, 2, *place)
+    sequence = qmc.Halton(dimension, scramble=True, rng=np.random.default_rng(child))
+    for _ in range(_MAX_TRIES):
+        for point in sequence.random(max(count, 1)):
+            lengths, angles = _parameters(bravais_type, point, settings)
+            if angle_determinant(angles) < MIN_ANGLE_DETERMINANT:
+                continue
+            cell = _unit_cell(cell_of(lengths, angles), centring)
+            if relative_height(cell) >= MIN_HEIGHT:
+                found.append(cell)
+        if len(found) >= count:
+            return found[:count]
+    raise ConfigError(
+        f"generate.lattice: ratio {list(settings.ratio)} and angle {list(settings.angle)}"
+        f" leave no {bravais_type} cell that is not flat"
+    )
+
+
+def _parameters(
+    bravais_type: Bravais, point: Floats, settings: LatticeConfig
+) -> tuple[Floats, Floats]:
+    """Conventional lengths (a = 1) and angles (degrees) of a point of the unit cube."""
+    kind = _KINDS[bravais_type]
+    low, high = np.log(settings.ratio)
+    ratios = np.exp(low + (high - low) * point[: kind.ratios])
+    least, most = settings.angle
+    free = least + (most - least) * point[kind.ratios :]
+    lengths = np.ones(3)
+    lengths[3 - kind.ratios :] = ratios
+    angles = np.full(3, 90.0)
+    match bravais_type:
+        case "hexagonal":
+            angles[2] = 120.0
+        case "rhombohedral":
+            angles[:] = free[0]
+        case "monoclinic":
+            angles[1] = free[0]
+        case "triclinic":
+            angles[:] = free
+    return lengths, angles
+
+
+def _unit_cell(conventional: Floats, centring: str) -> Floats:
+    """Primitive cell of volume 1; centred ones reduced, as their vectors may be oblique."""
+    cell = _PRIMITIVE[centring] @ conventional
+    if centring != "P":
+        cell = reduced_cell(cell)
+    scaled: Floats = cell / np.cbrt(abs(np.linalg.det(cell)))
+    return scaled

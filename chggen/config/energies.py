@@ -1,0 +1,212 @@
+"""What the config says of energies: potentials by name, and the reference they meet.
+
+No torch: whether a potential can be loaded (its file is there and of its kind, its package
+is installed) is asked while the Snakefile is parsed.
+"""
+
+# ruff: noqa: RUF012 - pydantic copies a default, mutable or not, for every model
+import importlib.util
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import StringConstraints, model_validator
+
+from chggen.config.base import Strict
+from chggen.config.contracts import POTENTIALS, Contract
+from chggen.errors import ConfigError
+
+Words = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Kind = Literal["chgnet", "lennard-jones", "mace", "sevennet", "orb", "mattersim"]
+
+#: Module and distribution behind each kind that is not part of this package.
+PACKAGES: Final = {
+    "mace": ("mace", "mace-torch"),
+    "sevennet": ("sevenn", "sevenn"),
+    "orb": ("orb_models", "orb-models"),
+    "mattersim": ("mattersim", "mattersim"),
+}
+#: Options of each kind; ``precision`` is ``float32`` or ``float64``.
+OPTIONS: Final[dict[str, frozenset[str]]] = {
+    "chgnet": frozenset(),
+    "lennard-jones": frozenset({"sigma", "epsilon", "cutoff"}),
+    "mace": frozenset({"precision", "head"}),
+    "sevennet": frozenset({"precision", "modal"}),
+    "orb": frozenset({"precision", "architecture"}),
+    "mattersim": frozenset(),
+}
+_LONGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
+
+
+class PotentialConfig(Strict):
+    """One potential of your own."""
+
+    kind: Kind
+    """``chgnet`` (fine-tuned checkpoint), ``lennard-jones``, or a model of an installed
+    package: ``mace``, ``sevennet``, ``orb``, ``mattersim`` (docs/potentials.md)."""
+    path: Path | None = None
+    """Local file of the weights; all kinds but ``lennard-jones`` need one. For ``chgnet``:
+    .safetensors with a .json of its ``model_args`` beside it, or chgnet's .pth.tar."""
+    functional: Words
+    """Functional of its energies: ``GGA/GGA+U``, ``r2SCAN`` or another text; must be the
+    reference's."""
+    corrections: Literal["MP2020", "none"]
+    """Corrections that its energies include."""
+    options: dict[str, Any] = {}
+    """``lennard-jones``: sigma and cutoff (Å), epsilon (eV); others: docs/potentials.md."""
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> Self:
+        if (self.kind == "lennard-jones") != (self.path is None):
+            raise ValueError("'path' goes with every kind but 'lennard-jones', which has none")
+        known = OPTIONS[self.kind]
+        unknown = sorted(set(self.options) - known)
+        if unknown:
+            names = ", ".join(sorted(known)) or "none"
+            raise ValueError(f"options.{unknown[0]}: kind '{self.kind}' knows {names}")
+        if self.kind == "lennard-jones":
+            for key in ("sigma", "epsilon", *self.options):
+                value = self.options.get(key)
+                if type(value) not in {int, float} or not 0 < float(value or 0) < math.inf:
+                    raise ValueError(f"options.{key} = {value!r}: a positive number is needed")
+        elif self.options.get("precision", "float32") not in {"float32", "float64"}:
+            raise ValueError(
+                f"options.precision = {self.options['precision']!r}: is float32 or float64"
+            )
+        if self.kind == "orb" and not isinstance(self.options.get("architecture"), str):
+            raise ValueError("options.architecture: kind 'orb' needs its name (orb_v3_…)")
+        return self
+
+    @property
+    def contract(self) -> Contract:
+        """What its energies may be compared with."""
+        return Contract(self.functional, self.corrections)
+
+    @property
+    def files(self) -> list[Path]:
+        """Files that it rests on."""
+        if self.path is None:
+            return []
+        return [self.path, *([card_path(self.path)] if self.path.suffix == ".safetensors" else [])]
+
+
+Potentials = Mapping[str, PotentialConfig]
+
+
+class ReferenceConfig(Strict):
+    """Where the competing phases come from."""
+
+    source: Literal["builtin", "file", "materials-project", "potential"] = "builtin"
+    """``builtin`` (tables in the package), ``file`` (your own), ``materials-project``, or
+    ``potential``: ``relax.potential`` relaxes the structures of ``systems.NAME.phases``, or
+    of the Materials Project where that is not given."""
+    path: Path | None = None
+    """For ``file``: CSV of formation energies or JSON of ComputedEntries."""
+    functional: Words = "GGA/GGA+U"
+    """Functional of the reference energies (``GGA/GGA+U``, ``r2SCAN``; for ``file`` also
+    another text); must match the potential's. For ``potential``: of the Materials Project's
+    entries whose structures are taken; the energies are the potential's own."""
+    corrections: Literal["MP2020", "none"] | None = None
+    """Corrections in the energies; default MP2020 for GGA/GGA+U, none for others."""
+    cache: Path = Path("references")
+    """For ``materials-project`` and ``potential``: directory of the cached entries."""
+
+    @model_validator(mode="after")
+    def _file_has_path(self) -> Self:
+        if (self.source == "file") != (self.path is not None):
+            raise ValueError("'path' goes with source 'file', and only with it")
+        if self.source != "file" and self.functional not in {"GGA/GGA+U", "r2SCAN"}:
+            raise ValueError(f"functional '{self.functional}': GGA/GGA+U or r2SCAN, or a 'file'")
+        return self
+
+
+def potentials_of(plain: Mapping[str, Mapping[str, Any]]) -> dict[str, PotentialConfig]:
+    """Potentials from the plain values that a workflow hands to a job."""
+    return {name: PotentialConfig.model_validate(values) for name, values in plain.items()}
+
+
+def as_reference(value: Any) -> Any:  # noqa: ANN401
+    """A word stands for a source."""
+    return {"source": value} if isinstance(value, str) else value
+
+
+def potential_contract(name: str, potentials: Potentials) -> Contract:
+    """Contract of a potential; raises :class:`ConfigError` if nothing has that name."""
+    if name in POTENTIALS:
+        return POTENTIALS[name]
+    if name not in potentials:
+        known = ", ".join([*POTENTIALS, *potentials])
+        raise ConfigError(f"unknown potential '{name}' (known: {known})")
+    return potentials[name].contract
+
+
+def is_chgnet(name: str, potentials: Potentials) -> bool:
+    """Whether a potential is a CHGNet, which knows 94 elements."""
+    return name in POTENTIALS or (name in potentials and potentials[name].kind == "chgnet")
+
+
+def card_path(weights: Path) -> Path:
+    """Where the ``model_args`` of a .safetensors file lie."""
+    return weights.with_suffix(".json")
+
+
+def model_args(weights: Path) -> dict[str, Any]:
+    """The ``model_args`` beside a .safetensors file; raises :class:`ConfigError`."""
+    path = card_path(weights)
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no readable '{path.name}' with its model_args beside it") from error
+    found = content.get("model_args", content) if isinstance(content, dict) else None
+    if not isinstance(found, dict) or "atom_graph_cutoff" not in found:
+        raise ConfigError(f"'{path.name}' beside it has no model_args of CHGNet")
+    return found
+
+
+def check_potential(definition: PotentialConfig) -> None:
+    """Raise :class:`ConfigError` (``key = value: why``) for what surely cannot be loaded."""
+    if definition.kind in PACKAGES:
+        module, package = PACKAGES[definition.kind]
+        if importlib.util.find_spec(module) is None:
+            raise ConfigError(
+                f"kind = '{definition.kind}': the package '{package}' is not installed"
+            )
+    path = definition.path
+    if path is None:
+        return
+    where = f"path = '{path}'"
+    if not path.is_file():
+        raise ConfigError(f"{where}: no such file")
+    if definition.kind != "chgnet":
+        return
+    try:
+        _check_chgnet(path)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _check_chgnet(path: Path) -> None:
+    if path.suffix == ".safetensors":
+        _check_safetensors(path)
+        model_args(path)
+    elif not path.name.endswith(".pth.tar"):
+        raise ConfigError("is neither .safetensors nor .pth.tar")
+    elif not zipfile.is_zipfile(path):
+        raise ConfigError("is not a checkpoint that torch wrote")
+
+
+def _check_safetensors(path: Path) -> None:
+    """Look at the header alone: a length, then JSON with one entry per tensor."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length < _LONGEST_HEADER else None
+    except (OSError, ValueError) as error:
+        raise ConfigError("is not a safetensors file") from error
+    if not isinstance(header, dict):
+        raise ConfigError("is not a safetensors file")
+    if "atom_embedding.embedding.weight" not in header:
+        raise ConfigError("holds no CHGNet weights")

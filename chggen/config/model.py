@@ -1,0 +1,71 @@
+"""The typed configuration: one documented key for every choice.
+
+Pydantic models hold keys, types, limits and meanings; the JSON schema and
+``config/README.md`` are generated from them (a test fails on drift). Nothing here
+imports torch or pymatgen: every cluster job parses the Snakefile again.
+
+A bad value ends as one :class:`~chggen.errors.ConfigError` line that names key and
+value, before any job starts.
+"""
+
+# ruff: noqa: RUF012 - pydantic copies a default, mutable or not, for every model
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from chggen.config.base import Strict
+from chggen.config.contracts import POTENTIALS
+from chggen.config.dft import DftConfig
+from chggen.config.energies import PotentialConfig
+from chggen.config.screening import ReportConfig, ScreenConfig
+from chggen.config.stages import (
+    GenerateConfig,
+    InpaintConfig,
+    RefineConfig,
+    RelaxConfig,
+    TrainConfig,
+)
+from chggen.config.systems import SystemConfig
+
+
+class Config(Strict):
+    """A campaign."""
+
+    seed: Annotated[int, Field(ge=0)] = 2025
+    """Campaign seed: every random number follows from it."""
+    results: Path = Path("results")
+    """Directory of all tables."""
+    systems: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], SystemConfig],
+        Field(min_length=1),
+    ]
+    """Chemical systems by name; the name becomes a folder (letters, digits, ``-_.``)."""
+    potentials: dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], PotentialConfig
+    ] = {}
+    """Potentials of your own by name, besides the CHGNets in the package."""
+    generate: GenerateConfig = GenerateConfig()
+    """Unconditional generation."""
+    relax: RelaxConfig = RelaxConfig()
+    """Relaxation, also after inpainting."""
+    refine: RefineConfig = RefineConfig()
+    """Frameworks."""
+    inpaint: InpaintConfig = InpaintConfig()
+    """Inpainting."""
+    screen: ScreenConfig = ScreenConfig()
+    """Symmetry, E_d, duplicates, novelty."""
+    dft: DftConfig = DftConfig()
+    """Hand-off to DFT."""
+    report: ReportConfig = ReportConfig()
+    """Report."""
+    train: TrainConfig = TrainConfig()
+    """Training of a score network."""
+
+    @field_validator("potentials")
+    @classmethod
+    def _names_are_free(cls, value: dict[str, PotentialConfig]) -> dict[str, PotentialConfig]:
+        taken = sorted(set(value) & set(POTENTIALS))
+        if taken:
+            raise ValueError(f"'{taken[0]}' is the name of a potential in the package")
+        return value

@@ -1,0 +1,54 @@
+"""What can be known of a checkpoint without torch: where it is and what its card says.
+
+The Snakefile checks at parse time that a campaign's checkpoint exists and knows all
+elements.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from chggen.config.stages import PRETRAINED
+from chggen.errors import CheckpointError
+from chggen.provenance import PACKAGE
+
+DIRECTORY = PACKAGE / "pretrained"
+SCORE = DIRECTORY / "score.safetensors"
+
+
+def resolve(checkpoint: str | Path) -> Path:
+    """Path of a checkpoint; ``pretrained`` is the one in the package."""
+    return SCORE if str(checkpoint) == PRETRAINED else Path(checkpoint)
+
+
+def card_path(checkpoint: Path) -> Path:
+    """Where the card of a checkpoint lies."""
+    return checkpoint.with_suffix(".json")
+
+
+def read_card(checkpoint: str | Path) -> dict[str, Any]:
+    """Card of a checkpoint; raises :class:`CheckpointError` if it or the weights are missing."""
+    path = resolve(checkpoint)
+    if not path.is_file():
+        raise CheckpointError(f"no such checkpoint '{checkpoint}'")
+    try:
+        card = json.loads(card_path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint '{checkpoint}' has no readable card '{card_path(path).name}'"
+        ) from error
+    if not isinstance(card, dict) or "hash" not in card or "network" not in card:
+        raise CheckpointError(f"checkpoint '{checkpoint}': its card lacks 'hash' or 'network'")
+    return card
+
+
+def volume_elements() -> set[str]:
+    """Elements that the volume regression in the package has seen."""
+    return set(json.loads((DIRECTORY / "volume.json").read_text())["elements"])
+
+
+def unknown_elements(card: dict[str, Any], elements: Iterable[str]) -> list[str]:
+    """Elements that the checkpoint has not been trained on."""
+    known = set(card.get("elements", {}))
+    return sorted(set(elements) - known)

@@ -1,0 +1,138 @@
+"""Several candidates per structure, the best of which is kept; space groups imposed.
+
+A draw from a score network is cheap beside its relaxation, and a single-point energy is
+cheaper still. Of ``candidates`` draws of a row the one with the lowest energy of the
+potential is kept, so that relaxations are spent on arrangements that deserve them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chggen.config.energies import Potentials
+from chggen.config.stages import GenerateConfig, InpaintConfig
+from chggen.errors import Status
+from chggen.potential import NONE_OWN, load_named
+from chggen.potential.energies import energies_per_atom
+from chggen.structure.crystal import Crystal
+from chggen.structure.task import Generator, Placed, Progress, Task
+from chggen.symmetry.orbits import Symmetry, impose
+
+#: Energies in eV/atom of crystals, infinite where there is none.
+Energies = Callable[[Sequence[Crystal | None]], NDArray[np.float64]]
+
+
+def selecting(
+    inner: Generator,
+    settings: GenerateConfig | InpaintConfig,
+    candidates: int,
+    symmetry: Symmetry,
+    potentials: Potentials = NONE_OWN,
+) -> "Selecting":
+    """Wrap a generator as a section of the config asks for.
+
+    Only the diffusion model keeps space groups, so others are left free by ``auto``.
+    """
+    if inner.name != "diffusion" and symmetry == "auto":
+        symmetry = "none"
+    if candidates == 1:
+        return Selecting(inner, 1, symmetry, None, {})
+    model = load_named(settings.ranking_potential, potentials)
+
+    def energies(crystals: Sequence[Crystal | None]) -> NDArray[np.float64]:
+        return energies_per_atom(crystals, model, settings.batch_atoms)
+
+    inputs = {"ranking_potential": model.hash}
+    return Selecting(inner, candidates, symmetry, energies, inputs)
+
+
+class Selecting:
+    """A generator that keeps the best of several draws of another one.
+
+    Args:
+        inner: makes the draws.
+        candidates: draws per task.
+        symmetry: space groups to keep while drawing. With ``auto`` every second draw
+            keeps one that fits its cell (for guests: the framework's own) and the others
+            are free; a draw for which there is none is free too.
+        energies: ranks the draws; not asked if there is one per task.
+        inputs: digests of what the energies rest on.
+    """
+
+    def __init__(
+        self,
+        inner: Generator,
+        candidates: int,
+        symmetry: Symmetry,
+        energies: Energies | None,
+        inputs: Mapping[str, str],
+    ) -> None:
+        self._inner = inner
+        self._candidates = candidates
+        self.symmetry = symmetry
+        self._energies = energies
+        self.inputs = {**inner.inputs, **inputs}
+
+    @property
+    def name(self) -> str:
+        """That of the generator behind it."""
+        return self._inner.name
+
+    def __call__(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Placed]:
+        """Give the best draw of every task, in order."""
+        return self.best_of([[task] * self._candidates for task in tasks], progress)
+
+    def best_of(
+        self, rows: Sequence[Sequence[Task]], progress: Progress | None = None
+    ) -> list[Placed]:
+        """Give the best draw of every row, whose candidates may differ in their cells.
+
+        Args:
+            rows: one task per candidate, all with the seed of the row.
+            progress: called with (rows done, rows in all), in fractions.
+        """
+        drawn = [self._draw(task, c) for row in rows for c, task in enumerate(row)]
+        possible = [d for d in drawn if isinstance(d, Task)]
+
+        def share(done: float, total: int) -> None:
+            if progress:
+                progress(done / max(total, 1) * len(rows), len(rows))
+
+        made = iter(self._inner(possible, share))
+        placed = [
+            next(made)
+            if isinstance(d, Task)
+            else Placed(None, d, 0, status=Status.SYMMETRY_IMPOSSIBLE)
+            for d in drawn
+        ]
+        if self._candidates == 1 or self._energies is None:
+            return placed
+        energies = self._energies([p.crystal for p in placed])
+        size = self._candidates
+        return [
+            _best(placed[i : i + size], energies[i : i + size]) for i in range(0, len(placed), size)
+        ]
+
+    def _draw(self, task: Task, candidate: int) -> Task | str:
+        if candidate:
+            seed = np.random.SeedSequence([task.seed, candidate]).generate_state(1, np.uint64)[0]
+            task = replace(task, seed=int(seed >> np.uint64(1)))
+        if self.symmetry == "none":
+            return task
+        auto = self.symmetry == "auto"
+        # of single draws every second row, of several every second candidate
+        turn = candidate if self._candidates > 1 else task.seed
+        if auto and turn % 2 == 0:
+            return task
+        kept = impose(task, self.symmetry)
+        return task if auto and isinstance(kept, str) else kept
+
+
+def _best(placed: Sequence[Placed], energies: NDArray[np.float64]) -> Placed:
+    """Draw of lowest energy; what the others cost is added."""
+    best = placed[int(energies.argmin())]
+    if best.crystal is None:  # none was worth an energy: a structure rather than none
+        best = next((p for p in placed if p.crystal is not None), best)
+    return replace(best, score_calls=sum(p.score_calls for p in placed))

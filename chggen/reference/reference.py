@@ -1,0 +1,315 @@
+"""References: the competing phases that energies are judged against.
+
+Four sources (:class:`~chggen.config.energies.ReferenceConfig`): tables in the package, a file
+of the user's, the Materials Project with the user's key, or phases relaxed by the
+campaign's own potential (:mod:`chggen.reference.relaxed`). Each ends as one :class:`Reference`:
+formation energies per phase, the energies of the elements they belong to, and the
+:class:`~chggen.config.contracts.Contract` of both.
+
+Nothing here imports pymatgen when it is loaded: :func:`coverage_problem` is asked
+while the Snakefile is parsed.
+"""
+
+import csv
+import functools
+import hashlib
+import importlib.resources
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from chggen.config.contracts import GGA, MP2020, NONE, Contract
+from chggen.config.energies import ReferenceConfig
+from chggen.errors import ConfigError, ReferenceCoverageError
+from chggen.reference.files import (
+    Client,
+    Entries,
+    Phase,
+    Record,
+    download,
+    is_table,
+    materials_project,
+    phases_of_records,
+    read_entries,
+    read_json,
+    read_table,
+    records,
+)
+from chggen.structure import composition as comp
+from chggen.structure import files as structurefiles
+
+if TYPE_CHECKING:
+    from pymatgen.core.structure import Structure
+
+#: Environment variable that holds the user's Materials Project key.
+KEY_VARIABLE: Final = "MP_API_KEY"
+_BUILTIN: Final = Contract(GGA, MP2020)
+_UNRELAXED: Final = (
+    "source 'potential': its phases are to be relaxed first (chggen reference relax)"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Competing phases of one chemical system.
+
+    Args:
+        name: source in words.
+        date: date of the source.
+        contract: what the energies are.
+        elements: energy per atom of each element, eV, on the scale of total energies.
+        phases: compounds, and allotropes above the elements' ground states.
+        partial: what is known to be missing, a warning to show; None if nothing is.
+        structures: known phases by label, where the source has structures.
+        potential: hash of the potential that relaxed them; None for other sources.
+    """
+
+    name: str
+    date: str
+    contract: Contract
+    elements: Mapping[str, float]
+    phases: tuple[Phase, ...]
+    partial: str | None = None
+    structures: Mapping[str, "Structure"] = field(default_factory=dict)
+    potential: str | None = None
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Sha256 of contract, potential and energies, first 16 hex digits."""
+        lines = [f"{symbol} {energy:.9f}" for symbol, energy in self.elements.items()]
+        lines += [f"{p.composition} {p.formation_energy_per_atom:.9f}" for p in self.phases]
+        lines += [f"potential {self.potential}"] if self.potential else []
+        text = "\n".join([str(self.contract), *sorted(lines)])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def contract_of(config: ReferenceConfig) -> Contract:
+    """Contract that a reference is configured to have."""
+    default = MP2020 if config.functional == GGA else NONE
+    return Contract(config.functional, config.corrections or default)
+
+
+def coverage_problem(
+    config: ReferenceConfig, elements: Iterable[str], phases: Path | None = None
+) -> str | None:
+    """Why a reference does not cover a chemical system, in one line; None if it does.
+
+    Reads files but never goes to the network, and needs neither pymatgen nor torch.
+
+    Args:
+        config: which source.
+        elements: the system's elements.
+        phases: structures for source ``potential``; None for the Materials Project's.
+    """
+    system = set(elements)
+    if config.source == "potential" and phases is not None:
+        return _structures_problem(phases, system)
+    if config.source == "builtin":
+        return _builtin_problem(contract_of(config), system)
+    if config.path is not None:
+        try:
+            return _file_problem(config.path, contract_of(config), system)
+        except ReferenceCoverageError as error:
+            return str(error)
+    if cache_path(config, system).is_file() or os.environ.get(KEY_VARIABLE):
+        return None
+    return (
+        f"no Materials Project key in {KEY_VARIABLE}, and no cached entries in"
+        f" '{cache_path(config, system)}'"
+    )
+
+
+def load_reference(
+    config: ReferenceConfig, elements: Iterable[str], client: Client = materials_project
+) -> Reference:
+    """Reference of a chemical system.
+
+    Args:
+        config: which source, and what its energies are.
+        elements: the system's elements.
+        client: called with the key, gives a context manager that yields an MPRester.
+
+    Raises:
+        ReferenceCoverageError: the source does not cover the system or cannot be read.
+        ContractError: the entries say that they are not what the config says.
+    """
+    system = set(elements)
+    contract = contract_of(config)
+    problem = _UNRELAXED if config.source == "potential" else coverage_problem(config, system)
+    if problem:
+        raise ReferenceCoverageError(problem)
+    if config.source == "builtin":
+        return _builtin(system)
+    if config.source == "materials-project":
+        return _of_entries(project_entries(config, system, client), contract, "Materials Project")
+    path = config.path
+    if path is None:
+        raise ReferenceCoverageError(_UNRELAXED)
+    date = datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
+    if is_table(path):
+        phases = phases_of_records(read_table(path, system))
+        return Reference(
+            f"file {path.name}",
+            date,
+            contract,
+            _elements(system),
+            phases,
+            partial=without_compounds(system, phases),
+        )
+    entries = read_entries(path, system, contract)
+    found = _of_entries(entries, contract, f"file {path.name}", date)
+    return replace(found, partial=without_compounds(system, found.phases))
+
+
+def _of_entries(entries: Entries, contract: Contract, name: str, date: str = "") -> Reference:
+    """Reference of entries; what they say of themselves goes before name and date."""
+    version = entries.origin.get("database_version")
+    return Reference(
+        name=f"{entries.origin['source']}, database {version}" if version else name,
+        date=entries.origin.get("date", date),
+        contract=contract,
+        elements=entries.elements,
+        phases=entries.phases,
+        structures=entries.structures,
+    )
+
+
+def project_entries(
+    config: ReferenceConfig, elements: Iterable[str], client: Client = materials_project
+) -> Entries:
+    """The Materials Project's entries of a system, fetched once and cached.
+
+    Raises:
+        ReferenceCoverageError, ContractError: see :func:`load_reference`.
+    """
+    system = set(elements)
+    contract, path = contract_of(config), cache_path(config, system)
+    if not path.is_file():
+        download(path, sorted(system), contract, os.environ[KEY_VARIABLE], client)
+    return read_entries(path, system, contract)
+
+
+def without_compounds(system: set[str], phases: Iterable[Phase]) -> str | None:
+    """Warning about pairs of elements that no phase is made of; None if there are none.
+
+    Such a pair may truly have no compound, so this is no error.
+    """
+    present = [set(comp.parse_formula(phase.composition)) for phase in phases]
+    pairs = [" with ".join(p) for p in combinations(sorted(system), 2) if set(p) not in present]
+    if not pairs:
+        return None
+    return f"it has no compound of {', '.join(pairs)} alone: if there is one, E_d is too low"
+
+
+def cache_path(config: ReferenceConfig, elements: Iterable[str]) -> Path:
+    """File that caches the Materials Project entries of a system."""
+    functional = "GGA" if config.functional == GGA else "r2SCAN"
+    return config.cache / f"materials-project_{functional}_{'-'.join(sorted(elements))}.json"
+
+
+@functools.cache
+def element_energies() -> Mapping[str, float]:
+    """GGA energy per atom (eV) of the elements' ground states in the Materials Project."""
+    return {row["element"]: float(row["energy_per_atom"]) for row in _table("elements.csv")}
+
+
+def _elements(system: set[str]) -> dict[str, float]:
+    return {symbol: element_energies()[symbol] for symbol in sorted(system)}
+
+
+def _text(name: str) -> list[str]:
+    return (importlib.resources.files("chggen") / "data" / name).read_text("utf-8").splitlines()
+
+
+def _table(name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(_text(name)))
+
+
+def _builtin_problem(contract: Contract, system: set[str]) -> str | None:
+    if contract != _BUILTIN:
+        return f"the builtin tables are {_BUILTIN}, not {contract}: choose another reference"
+    tables = [set(row["elements"].split("-")) for row in _table("references.csv")]
+    for symbol in sorted(system):
+        if not any(symbol in table for table in tables):
+            return f"no builtin table has {symbol}: choose another reference"
+    # without the compounds of two elements every E_d would be far too low
+    for pair in combinations(sorted(system), 2):
+        if not any(table.issuperset(pair) for table in tables):
+            return f"no builtin table has {' with '.join(pair)}: choose another reference"
+    return None
+
+
+def _builtin(system: set[str]) -> Reference:
+    """Union of the builtin tables: all their records inside the system."""
+    tables = _table("references.csv")
+    found: dict[str, Record] = {}
+    used: list[str] = []
+    for table in tables:
+        if len(system.intersection(table["elements"].split("-"))) >= min(2, len(system)):
+            used.append(table["elements"])
+            rows = records(_text(table["file"]), table["file"], system)
+            found |= {row.label: row for row in rows}
+    phases = phases_of_records(found.values())
+    return Reference(
+        name=f"Materials Project, builtin {' and '.join(used)}",
+        date=max(table["date"] for table in tables),
+        contract=_BUILTIN,
+        elements=_elements(system),
+        phases=phases,
+        partial=_partial(tables, system, {phase.composition for phase in phases}),
+    )
+
+
+def _partial(tables: list[dict[str, str]], system: set[str], present: set[str]) -> str | None:
+    """Warning about known phases that the builtin tables lack; None if there are none."""
+    known = dict.fromkeys(formula for table in tables for formula in table["missing"].split())
+    lacking = [
+        formula
+        for formula in known
+        if system.issuperset(comp.parse_formula(formula))
+        and comp.canonical_formula(formula) not in present
+    ]
+    if not any(system.issubset(table["elements"].split("-")) for table in tables):
+        lacking.append(f"all of {'-'.join(sorted(system))} together")
+    if not lacking:
+        return None
+    return (
+        f"the builtin tables lack known phases ({', '.join(lacking)}): E_d can be too low"
+        " where they compete"
+    )
+
+
+def _structures_problem(path: Path, system: set[str]) -> str | None:
+    try:
+        structurefiles.check(path)
+        bare = structurefiles.missing_element(path, system)
+    except (ConfigError, OSError, UnicodeDecodeError, csv.Error) as error:
+        return f"phases '{path}': {str(error).partition(chr(10))[0]}"
+    return f"phases '{path}' hold no structure of elemental {bare}" if bare else None
+
+
+def _file_problem(path: Path, contract: Contract, system: set[str]) -> str | None:
+    if not path.is_file():
+        return f"no such reference file '{path}'"
+    if not is_table(path):
+        found = [set(entry["composition"]) for entry in read_json(path)[0]]
+        bare = sorted(symbol for symbol in system if {symbol} not in found)
+        return f"'{path}' has no entry of elemental {bare[0]}" if bare else None
+    if contract.functional != GGA:
+        return (
+            f"'{path}': formation energies alone do not give the {contract.functional}"
+            " energies of the elements; give a JSON list of ComputedEntries"
+        )
+    unknown = sorted(system - set(element_energies()))
+    if unknown:
+        return f"no elemental energy of {unknown[0]} is known: give a JSON list of entries"
+    missing = set(system)
+    for record in read_table(path, system):
+        missing -= set(comp.parse_formula(record.composition))
+        if not missing:
+            return None
+    return f"'{path}' has no phase with {min(missing)} in this system"

@@ -1,0 +1,1 @@
+"""Batched relaxation with a verdict per structure."""

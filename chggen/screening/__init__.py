@@ -1,0 +1,1 @@
+"""What happens to a structure between relaxation and DFT."""

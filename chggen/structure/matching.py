@@ -1,0 +1,139 @@
+"""Which structures are the same: duplicates among candidates, and known phases.
+
+pymatgen's StructureMatcher decides (Ong et al., doi:10.1016/j.commatsci.2012.10.028). It
+is asked only about pairs that agree in composition, volume and mean interatomic
+distances, all of which take microseconds to compare.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from chggen.structure import composition as comp
+from chggen.structure.coordination import nearest_distances
+from chggen.structure.crystal import Crystal, Floats
+
+if TYPE_CHECKING:
+    from pymatgen.core.structure import Structure
+
+#: Energy difference (eV/atom) up to which two structures can be duplicates; relaxations
+#: that end at fmax 0.1 eV/Å in the same minimum differ by less.
+ENERGY_WINDOW: Final = 0.02
+#: Relative volume difference up to which two structures can be duplicates.
+VOLUME_WINDOW: Final = 0.1
+#: Same for a known phase, whose volume is another functional's.
+KNOWN_VOLUME_WINDOW: Final = 0.25
+#: Largest difference of two fingerprints (in units of the cube root of the volume per
+#: atom, so about 0.3 Å) of structures that are compared at all.
+FINGERPRINT_WINDOW: Final = 0.1
+_NEIGHBOURS: Final = 12
+
+
+def duplicates(
+    crystals: Sequence[Crystal], energies: Sequence[float], sound: Sequence[bool] | None = None
+) -> list[int | None]:
+    """For each crystal the index of the better one that it duplicates, or None.
+
+    Structures are taken by rising energy (ties by position), the sound ones first. Each is
+    compared with the unique ones before it, and points to the first that matches: so what
+    is pointed to is never itself a duplicate, and really matches (a chain of small
+    differences does not join two structures that differ).
+
+    Args:
+        crystals: any compositions and cells, supercells included.
+        energies: eV/atom, one per crystal.
+        sound: which may stand for others of higher *or* lower energy (converged ones);
+            None: all alike.
+
+    Returns:
+        Indices into ``crystals``; the result does not depend on their order but for
+        exact ties in energy.
+    """
+    same = _Comparison(crystals, VOLUME_WINDOW)
+    result: list[int | None] = [None] * len(crystals)
+    unique: list[int] = []
+    later = [not good for good in sound] if sound is not None else [False] * len(crystals)
+    for index in sorted(range(len(crystals)), key=lambda i: (later[i], energies[i], i)):
+        near = (i for i in unique if abs(energies[index] - energies[i]) <= ENERGY_WINDOW)
+        result[index] = next((i for i in near if same(i, index)), None)
+        if result[index] is None:
+            unique.append(index)
+    return result
+
+
+def match_known(crystals: Sequence[Crystal], known: Mapping[str, "Structure"]) -> list[str | None]:
+    """For each crystal the label of the known structure that it matches, or None.
+
+    Volumes are scaled to each other, as the known ones are relaxed by other means. The
+    first label in the order of ``known`` wins. Disordered known structures are passed
+    over.
+    """
+    formulas = {comp.formula_of(crystal.atomic_numbers) for crystal in crystals}
+    labels: list[str] = []
+    ordered: list[Crystal] = []
+    for label, structure in known.items():
+        if structure.is_ordered and comp.formula_of(structure.atomic_numbers) in formulas:
+            labels.append(label)
+            ordered.append(Crystal.from_structure(structure))
+    same = _Comparison([*ordered, *crystals], KNOWN_VOLUME_WINDOW)
+    return [
+        next((label for i, label in enumerate(labels) if same(i, len(labels) + index)), None)
+        for index in range(len(crystals))
+    ]
+
+
+def fingerprint(crystal: Crystal) -> Floats | None:
+    """Mean distances to the 12 nearest neighbours, per element, [elements · 12].
+
+    In units of the cube root of the volume per atom; elements by atomic number. It is
+    the average minimum distance of Widdowson et al. (doi:10.46793/match.87-3.529W)
+    resolved by element: the same for every cell and setting of a crystal, and
+    continuous in the positions. None for a cell without volume.
+    """
+    try:
+        distances = nearest_distances(crystal, _NEIGHBOURS)
+    except ValueError:
+        return None
+    means = [
+        distances[crystal.atomic_numbers == z].mean(axis=0)
+        for z in np.unique(crystal.atomic_numbers)
+    ]
+    scaled: Floats = np.concatenate(means) / np.cbrt(crystal.volume_per_atom)
+    return scaled
+
+
+class _Comparison:
+    """Answers whether two of a list of crystals are the same, cheapest test first."""
+
+    def __init__(self, crystals: Sequence[Crystal], volume_window: float) -> None:
+        from pymatgen.analysis.structure_matcher import StructureMatcher
+
+        self.crystals = crystals
+        self.formulas = [comp.formula_of(c.atomic_numbers) for c in crystals]
+        self.volumes = [c.volume_per_atom for c in crystals]
+        self.fingerprints = [fingerprint(c) for c in crystals]
+        self.volume_window = volume_window
+        self.reduced: dict[int, Structure] = {}
+        self.fit: Callable[..., bool] = StructureMatcher().fit
+
+    def __call__(self, first: int, second: int) -> bool:
+        if self.formulas[first] != self.formulas[second]:
+            return False
+        low, high = sorted((self.volumes[first], self.volumes[second]))
+        if high > low * (1 + self.volume_window):
+            return False
+        a, b = self.fingerprints[first], self.fingerprints[second]
+        if a is None or b is None or np.abs(a - b).max() > FINGERPRINT_WINDOW:
+            return False
+        return self.fit(self._reduced(first), self._reduced(second), skip_structure_reduction=True)
+
+    def _reduced(self, index: int) -> "Structure":
+        """Reduced primitive cell, made once; the matcher would make it for each pair.
+
+        LLL reduction, which unlike Niggli's ends for every cell.
+        """
+        if index not in self.reduced:
+            structure = self.crystals[index].to_structure().get_primitive_structure()
+            self.reduced[index] = structure.get_reduced_structure(reduction_algo="LLL")
+        return self.reduced[index]

@@ -1,0 +1,1 @@
+"""Space groups: found, imposed, and of frameworks."""

@@ -1,0 +1,209 @@
+"""Tasks that keep a space group: orbits chosen, atoms on them, operations known.
+
+The score is equivariant, so that at a configuration which is invariant under a space group
+it is invariant too: a trajectory that starts on Wyckoff orbits and whose noise keeps them
+stays there (method.md §6). Here such starts are made, for whole cells and for guests in a
+framework.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, Literal
+
+import numpy as np
+import spglib
+from numpy.typing import NDArray
+
+from chggen.structure.crystal import Crystal
+from chggen.structure.task import ImposedSymmetry, Task
+from chggen.symmetry import wyckoff
+from chggen.symmetry.settings import Setting, operations, settings_of, standard_hall, symbols
+
+Floats = NDArray[np.float64]
+
+#: ``none``, ``auto`` (any group that fits), one space group number, or a range of them.
+Symmetry = Literal["none", "auto"] | int | tuple[int, int]
+
+#: Å within which an image counts as the same site.
+_SAME: Final = 1e-3
+#: Å that atoms keep from each other at the start, so that it is clear which is which.
+_APART: Final = 0.3
+#: Draws of positions and of coordinates before giving up on a space group.
+_DRAWS: Final = 4
+_PLACES: Final = 8
+#: Settings tried before a cell counts as impossible.
+_SETTINGS: Final = 24
+#: Å: tolerance at which a framework shows the group it was given.
+_HOST_SYMPREC: Final = 1e-2
+
+
+def wanted(number: int, symmetry: Symmetry) -> bool:
+    """True if a space group is among those asked for."""
+    if isinstance(symmetry, str):
+        return symmetry == "auto"
+    low, high = (symmetry, symmetry) if isinstance(symmetry, int) else symmetry
+    return low <= number <= high
+
+
+def impose(task: Task, symmetry: Symmetry) -> Task | str:
+    """Give a task a space group and a start that has it.
+
+    Settings that fit the cell are tried in an order drawn by how frequent their space
+    groups are among known crystals. Of guests in a framework only the framework's own
+    group is asked for.
+
+    Args:
+        task: what to make; its seed decides everything.
+        symmetry: which space groups are allowed.
+
+    Returns:
+        The task with its symmetry, or why there is none.
+    """
+    rng = np.random.default_rng([task.seed, 0x5E77])
+    hosts = not bool(task.guest.all())
+    settings = _host_settings(task) if hosts else settings_of(task.crystal.cell)
+    settings = [s for s in settings if wanted(s.number, symmetry)]
+    numbers = task.crystal.atomic_numbers[task.guest]
+    settings = [s for s in settings if wyckoff.is_possible(s, numbers)]
+    if not settings:
+        what = "framework's space group" if hosts else "space groups asked for"
+        return f"no combination of Wyckoff positions of the {what} fits this cell and composition"
+    for setting in _shuffled(settings, rng)[:_SETTINGS]:
+        found = _start(task, setting, rng)
+        if found is not None:
+            return found
+    return f"no start found in {len(settings)} settings of space groups that fit the cell"
+
+
+def _shuffled(settings: Sequence[Setting], rng: np.random.Generator) -> list[Setting]:
+    """Settings in random order, frequent space groups early (Gumbel's trick)."""
+    share = {s.number: 0 for s in settings}
+    for s in settings:
+        share[s.number] += 1
+    keys = [
+        np.log(wyckoff.group_weight(s.number) / share[s.number]) + rng.gumbel() for s in settings
+    ]
+    return [settings[i] for i in np.argsort(keys)[::-1]]
+
+
+def _host_settings(task: Task) -> list[Setting]:
+    """The framework's own space group in its cell."""
+    host = task.crystal.take(~task.guest)
+    cell = (host.cell, host.frac_coords, host.atomic_numbers)
+    try:
+        data = spglib.get_symmetry_dataset(cell, _HOST_SYMPREC)
+        if data is not None:
+            # again, in the setting (origin choice) of the Wyckoff tables
+            hall = standard_hall(int(data.number))
+            data = spglib.get_symmetry_dataset(cell, _HOST_SYMPREC, hall_number=hall)
+    except spglib.SpglibError:
+        data = None
+    if data is None:
+        return []
+    basis = np.linalg.inv(np.asarray(data.transformation_matrix, dtype=np.float64)).T
+    origin = -np.asarray(data.origin_shift, dtype=np.float64) @ basis
+    return [Setting(int(data.number), basis, origin)]
+
+
+def _start(task: Task, setting: Setting, rng: np.random.Generator) -> Task | None:
+    """The task with its movable atoms on random orbits, or None."""
+    try:
+        rotations, translations = operations(setting)
+    except ValueError:
+        return None
+    numbers = task.crystal.atomic_numbers
+    for _ in range(_DRAWS):
+        combination = wyckoff.draw(setting, numbers[task.guest], rng)
+        if combination is None:
+            return None
+        for _ in range(_PLACES):
+            placed = _place(task, setting, combination, (rotations, translations), rng)
+            if placed is None:
+                continue
+            frac = task.crystal.frac_coords.copy()
+            frac[task.guest] = placed
+            crystal = Crystal.of(task.crystal.cell, numbers, frac)
+            maps = _maps(crystal, rotations, translations)
+            if maps is None:
+                continue
+            name = symbols()[setting.number]
+            sites = wyckoff.describe(combination)
+            kept = ImposedSymmetry(setting.number, name, sites, rotations, translations, *maps)
+            return replace(task, crystal=crystal, symmetry=kept)
+    return None
+
+
+def _place(
+    task: Task,
+    setting: Setting,
+    combination: wyckoff.Combination,
+    ops: tuple[NDArray[np.int64], Floats],
+    rng: np.random.Generator,
+) -> Floats | None:
+    """Coordinates of the movable atoms, in the task's order; None if sites coincide."""
+    cell = task.crystal.cell
+    numbers = task.crystal.atomic_numbers[task.guest]
+    frac = np.empty((len(numbers), 3))
+    for z, chosen in combination.items():
+        orbits = []
+        for position in chosen:
+            site = wyckoff.site(setting.number, position, rng) @ setting.basis + setting.origin
+            orbit = _orbit(site, *ops, cell)
+            if len(orbit) != round(position.multiplicity / setting.size):
+                return None
+            orbits.append(orbit)
+        frac[numbers == z] = np.concatenate(orbits)
+    everyone = np.concatenate([task.crystal.frac_coords[~task.guest], frac])
+    if Crystal.of(cell, np.ones(len(everyone)), everyone).min_distance < _APART:
+        return None
+    return frac
+
+
+def _orbit(
+    site: Floats, rotations: NDArray[np.int64], translations: Floats, cell: Floats
+) -> Floats:
+    """Distinct images of a site in the cell."""
+    images = site @ rotations.transpose(0, 2, 1) + translations
+    images -= np.floor(images)
+    found: list[Floats] = []
+    for image in images:
+        if not found or _misfit(image - np.array(found), cell).min() > _SAME:
+            found.append(image)
+    return np.array(found)
+
+
+def _misfit(delta: Floats, cell: Floats) -> Floats:
+    """Length of fractional vectors that are lattice vectors up to a small misfit, Å.
+
+    Rounding gives no shortest image in a skewed cell, but it does for vectors that are
+    almost lattice vectors, and others only need to come out long.
+    """
+    return np.asarray(np.linalg.norm((delta - np.rint(delta)) @ cell, axis=-1))
+
+
+def _maps(
+    crystal: Crystal, rotations: NDArray[np.int64], translations: Floats
+) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Permutations [m, n] and offsets [m, n, 3] of the operations; None if not symmetric."""
+    frac, z = crystal.frac_coords, crystal.atomic_numbers
+    images = np.einsum("kij,nj->kni", rotations, frac) + translations[:, None]
+    misfit = _misfit(images[:, :, None] - frac, crystal.cell)
+    misfit[:, z[:, None] != z] = np.inf
+    target = misfit.argmin(axis=2)
+    if (
+        misfit.min(axis=2).max() > 10 * _SAME
+        or (np.sort(target, axis=1) != np.arange(len(z))).any()
+    ):
+        return None
+    return target, np.rint(images - frac[target]).astype(np.int64)
+
+
+def exact(crystal: Crystal, symmetry: ImposedSymmetry) -> Crystal:
+    """Nearly symmetric crystal (any image of its atoms) to one that is so to rounding."""
+    frac = crystal.frac_coords
+    images = np.einsum("kij,nj->kni", symmetry.rotations, frac) + symmetry.translations[:, None]
+    targets = frac[symmetry.permutations]
+    offsets = np.rint(images - targets)
+    back = np.linalg.inv(symmetry.rotations)
+    moved = np.einsum("kij,knj->kni", back, targets + offsets - symmetry.translations[:, None])
+    return Crystal.of(crystal.cell, crystal.atomic_numbers, moved.mean(axis=0))

@@ -1,0 +1,146 @@
+"""The only reader and writer of Parquet tables: validated at both ends, atomic.
+
+A table is written to a temporary file in the same directory, flushed to disk and
+renamed, so that a reader sees a whole file or none, and a killed job leaves nothing
+that looks finished.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chggen.errors import Status, TableError
+from chggen.tables.schema import REQUIRED, SCHEMA_VERSION, SCHEMAS
+
+Row = dict[str, Any]
+_HEADER = b"chggen"
+
+
+def write(
+    path: str | Path, name: str, rows: Sequence[Mapping[str, Any]], header: Mapping[str, Any]
+) -> None:
+    """Write rows as table ``name`` (a key of ``SCHEMAS``), atomically.
+
+    ``header`` (JSON-like: digests, versions, settings) goes into the file's footer.
+    Missing columns become null; unknown columns, wrong types, a null in a required
+    column or an unknown status raise :class:`TableError` and leave ``path`` untouched.
+    """
+    path = Path(path)
+    table = from_rows(name, rows, path)
+    footer = {_HEADER: json.dumps(dict(header), sort_keys=True).encode()}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **footer})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            # mkstemp makes 0600; results are meant to be shared like any other file
+            os.fchmod(file.fileno(), 0o644)
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def from_rows(name: str, rows: Sequence[Mapping[str, Any]], where: object = "") -> pa.Table:
+    """Rows as a validated Arrow table; raises :class:`TableError` naming the column."""
+    schema = SCHEMAS[name]
+    unknown = sorted({key for row in rows for key in row} - set(schema.names))
+    if unknown:
+        raise TableError(f"{where}: table '{name}' has no column {', '.join(unknown)}")
+    columns = []
+    for field in schema:
+        values = [row.get(field.name) for row in rows]
+        try:
+            _refuse_fractions(values, field.type)
+            columns.append(pa.array(values, type=field.type))
+        except (pa.ArrowInvalid, ValueError, TypeError, OverflowError) as error:
+            raise TableError(f"{where}: column '{field.name}' of '{name}': {error}") from error
+    table = pa.Table.from_arrays(columns, schema=schema)
+    _validate(table, name, where)
+    return table
+
+
+def read_table(path: str | Path, name: str) -> pa.Table:
+    """Read and validate table ``name``; raises :class:`TableError` with one clear line."""
+    path = Path(path)
+    if not path.is_file():
+        raise TableError(f"{path}: no such table ('{name}' expected)")
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except (pa.ArrowInvalid, OSError) as error:
+        line = str(error).splitlines()[0]
+        raise TableError(f"{path}: not a readable Parquet file ({line})") from error
+    found = (table.schema.metadata or {}).get(b"table", b"?").decode()
+    version = (table.schema.metadata or {}).get(b"schema_version", b"?").decode()
+    if found != name or version != str(SCHEMA_VERSION):
+        raise TableError(
+            f"{path}: holds table '{found}' version {version},"
+            f" expected '{name}' version {SCHEMA_VERSION}"
+        )
+    if not table.schema.equals(SCHEMAS[name], check_metadata=False):
+        raise TableError(f"{path}: columns differ from the schema of '{name}'")
+    _validate(table, name, path)
+    return table
+
+
+def read(path: str | Path, name: str) -> list[Row]:
+    """Rows of table ``name`` as dictionaries."""
+    rows: list[Row] = read_table(path, name).to_pylist()
+    return rows
+
+
+def table_name(path: str | Path) -> str:
+    """Which table a file says it is; raises :class:`TableError` if it does not say."""
+    if not Path(path).is_file():
+        raise TableError(f"{path}: no such table")
+    name: str = _metadata(path).get(b"table", b"").decode()
+    if name not in SCHEMAS:
+        raise TableError(f"{path}: not a table of chggen")
+    return name
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """The header that :func:`write` put into the footer; raises :class:`TableError`."""
+    header: dict[str, Any] = json.loads(_metadata(path).get(_HEADER, b"{}"))
+    return header
+
+
+def _metadata(path: str | Path) -> dict[bytes, bytes]:
+    try:
+        return pq.read_schema(path).metadata or {}
+    except (pa.ArrowInvalid, OSError) as error:
+        line = str(error).splitlines()[0]
+        raise TableError(f"{path}: not a readable Parquet file ({line})") from error
+
+
+def _refuse_fractions(values: Sequence[Any], type_: pa.DataType) -> None:
+    """Raise ``ValueError`` for 0.5 in an integer column, which Arrow would make 0."""
+    if pa.types.is_list(type_) and pa.types.is_integer(type_.value_type):
+        for value in values:
+            _refuse_fractions([] if value is None else value, type_.value_type)
+    elif pa.types.is_integer(type_):
+        for value in values:
+            if value is not None and value != int(value):
+                raise ValueError(f"{value!r} is not an integer")
+
+
+def _validate(table: pa.Table, name: str, where: object) -> None:
+    for column in REQUIRED:
+        if column in table.column_names and table[column].null_count:
+            raise TableError(f"{where}: column '{column}' of '{name}' has empty values")
+    if "status" in table.column_names:
+        unknown = set(table["status"].to_pylist()) - {s.value for s in Status}
+        if unknown:
+            raise TableError(f"{where}: unknown status {sorted(unknown)} in '{name}'")
+    if "id" in table.column_names:
+        ids = table["id"].to_pylist()
+        if len(set(ids)) != len(ids):
+            raise TableError(f"{where}: ids of '{name}' are not unique")

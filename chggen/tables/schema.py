@@ -1,0 +1,333 @@
+"""Every column of every table: name, type, unit and meaning, declared once.
+
+A table is named by the participle of the verb that makes it (``generate`` makes
+``generated``). :mod:`chggen.tables.parquet` is the only reader and writer and checks each file
+against these schemas. Units and meanings travel in the Arrow field metadata.
+"""
+
+from typing import Final
+
+import pyarrow as pa
+
+SCHEMA_VERSION: Final = 1
+
+STR = pa.string()
+F64 = pa.float64()
+I32 = pa.int32()
+I64 = pa.int64()
+BOOL = pa.bool_()
+VECTOR = pa.list_(F64, 3)
+CELL = pa.list_(VECTOR, 3)
+
+Column = tuple[str, pa.DataType, str, str]  # name, type, unit ("" = none), meaning
+
+IDENTITY: list[Column] = [
+    ("id", STR, "", "content hash of the row's structure, lineage and seed"),
+    ("parent_id", STR, "", "id of the row this one was made from; null for generated rows"),
+    ("system", STR, "", "name of the chemical system in the config"),
+    ("composition", STR, "", "canonical reduced formula, integers only (Zn2P2S7)"),
+    ("route", STR, "", "'unconditional' or 'inpainting'; 'reference' for competing phases"),
+    ("seed", I64, "", "lattice seed: which shard of the campaign"),
+    ("index", I32, "", "place of the row's generated ancestor in its shard, from 0"),
+    ("draw", I32, "", "which inpainting draw of its framework; 0 for generated rows"),
+    ("random_seed", I64, "", "seed of this row's own random stream"),
+    ("status", STR, "", "'ok' or why it ended (chggen.errors.Status)"),
+    ("reason", STR, "", "one line saying more about the status; empty if ok"),
+]
+
+STRUCTURE: list[Column] = [
+    ("n_atoms", I32, "", "atoms in the cell; 0 if the row has no structure"),
+    ("formula_units", I32, "", "formula units in the cell"),
+    ("cell", CELL, "Å", "3×3 row vectors"),
+    ("atomic_numbers", pa.list_(pa.int16()), "", "one per atom"),
+    ("frac_coords", pa.list_(VECTOR), "", "fractional coordinates, one triple per atom"),
+]
+
+#: What makes two energies comparable. No energy column without these beside it.
+CONTRACT: list[Column] = [
+    ("potential", STR, "", "name of the interatomic potential (chgnet-0.3.0)"),
+    ("potential_hash", STR, "", "sha256 of its weights or settings, first 16 hex digits"),
+    ("functional", STR, "", "functional the potential imitates (GGA/GGA+U, r2SCAN)"),
+    ("corrections", STR, "", "energy corrections its scale includes (MP2020, none)"),
+]
+
+GENERATION: list[Column] = [
+    ("generator", STR, "", "what placed the atoms (diffusion, random, …)"),
+    ("sampler", STR, "", "preset of the sampler (paper, fast, …)"),
+    ("checkpoint", STR, "", "sha256 of the score network's weights, first 16 hex digits"),
+    ("candidates", I32, "", "draws of which this one had the lowest single-point energy"),
+    ("score_calls", I32, "", "score-network evaluations spent on this row, all draws"),
+    ("imposed_space_group_number", I32, "", "space group kept while sampling; null if free"),
+    ("imposed_sites", STR, "", "Wyckoff positions it was given: 'Zn 1a; P 2c'"),
+    ("bravais_type", STR, "", "Bravais lattice type that the cell was drawn from"),
+    ("volume_per_atom", F64, "Å³", "cell volume over number of atoms"),
+    ("min_distance", F64, "Å", "shortest interatomic distance, periodic images included"),
+]
+
+RELAXATION: list[Column] = [
+    ("energy_per_atom", F64, "eV/atom", "potential energy of the final structure"),
+    ("energy_per_atom_initial", F64, "eV/atom", "potential energy before relaxation"),
+    ("delta_energy_per_atom", F64, "eV/atom", "initial minus final energy (ΔE)"),
+    (
+        "rmsd",
+        F64,
+        "Å",
+        "largest pairwise distance initial-final after StructureMatcher"
+        " alignment; null if they do not match",
+    ),
+    ("fmax", F64, "eV/Å", "largest atomic force at the end"),
+    ("smax", F64, "GPa", "largest absolute stress component at the end"),
+    ("steps", I32, "", "optimiser steps taken"),
+    ("converged", BOOL, "", "true if the force (and stress) criterion was met"),
+    ("stop_reason", STR, "", "converged, max_steps, or the failure that ended it"),
+    ("wall_time", F64, "s", "wall time of its batch over structures in it"),
+    ("volume_per_atom", F64, "Å³", "cell volume over number of atoms at the end"),
+    ("min_distance", F64, "Å", "shortest interatomic distance at the end"),
+    ("repaired", BOOL, "", "true if overlapping atoms were pushed apart first (relax.repair)"),
+    *CONTRACT,
+]
+
+REFINEMENT: list[Column] = [
+    ("guests", pa.list_(STR), "", "elements taken out; the row's structure is the rest"),
+    ("guest_choice", STR, "", "'config' or 'auto' (broadest coordination numbers)"),
+    ("n_guests", I32, "", "guest atoms that belong in the row's cell"),
+    ("ladder_step", I32, "", "step of the tolerance ladder that was taken, from 0"),
+    ("symprec", F64, "Å", "spglib distance tolerance of that step"),
+    ("angle_tolerance", F64, "°", "spglib angle tolerance of that step"),
+    ("space_group_number", I32, "", "space group of the symmetrised framework"),
+    ("space_group_symbol", STR, "", "its Hermann-Mauguin symbol"),
+    ("displacement_rms", F64, "Å", "RMS displacement of host atoms by symmetrisation"),
+    ("displacement_max", F64, "Å", "largest displacement of a host atom"),
+    ("strain_max", F64, "", "largest principal strain of the host cell by symmetrisation"),
+    ("host_cell", STR, "", "cell chosen for the framework: input, primitive or conventional"),
+]
+
+INPAINTING: list[Column] = [
+    *[c for c in GENERATION if c[0] != "bravais_type"],
+    ("guest_mask", pa.list_(BOOL), "", "true = guest atom that was placed, false = host"),
+    ("host_space_group_number", I32, "", "space group of the framework it was drawn into"),
+    (
+        "host_displacement_max",
+        F64,
+        "Å",
+        "largest distance of a host atom from its framework site after sampling",
+    ),
+]
+
+#: Selected rows by screen.second_potential, null in all others; never mixed with the first.
+SECOND: list[Column] = [
+    (
+        "second_energy_per_atom",
+        F64,
+        "eV/atom",
+        "energy by the second potential, of the row's structure or (second_relaxed) of what"
+        " it relaxes to; null if that failed",
+    ),
+    ("second_status", STR, "", "'ok' or why the second potential gave no energy"),
+    ("second_relaxed", BOOL, "", "false = single point at the first potential's structure"),
+    ("second_rank", I32, "", "place by it among selected rows of the composition, from 1"),
+    (
+        "second_formation_energy_per_atom",
+        F64,
+        "eV/atom",
+        "against the elements of second_reference; null without one of its contract",
+    ),
+    (
+        "second_decomposition_energy",
+        F64,
+        "eV/atom",
+        "E_d as decomposition_energy, by the second potential against second_reference",
+    ),
+    ("second_decomposition_products", STR, "", "competing phases there, atomic fractions"),
+    *[(f"second_{name}", *rest) for name, *rest in CONTRACT],
+    ("second_reference", STR, "", "source of competing phases of the same contract"),
+    ("second_reference_hash", STR, "", "sha256 of its entries, first 16 hex digits"),
+]
+
+SCREENING: list[Column] = [
+    ("energy_per_atom", F64, "eV/atom", "potential energy of the relaxed structure"),
+    ("delta_energy_per_atom", F64, "eV/atom", "initial minus final energy (ΔE)"),
+    ("rmsd", F64, "Å", "largest pairwise distance generated-relaxed; null if unmatched"),
+    ("converged", BOOL, "", "relaxation met its criterion"),
+    ("min_distance", F64, "Å", "shortest interatomic distance after relaxation"),
+    ("volume_per_atom", F64, "Å³", "cell volume over number of atoms"),
+    ("space_group_number", I32, "", "space group at `symprec`, `angle_tolerance`"),
+    ("space_group_symbol", STR, "", "its Hermann-Mauguin symbol"),
+    ("symprec", F64, "Å", "tolerance of the symmetry verdict"),
+    ("angle_tolerance", F64, "°", "angle tolerance of the symmetry verdict"),
+    (
+        "space_group_numbers",
+        pa.list_(I32),
+        "",
+        "space group at each tolerance of screen.tolerances, in that order",
+    ),
+    ("host_space_group_number", I32, "", "space group of the framework, inpainting only"),
+    ("symmetric", BOOL, "", "success test: above P-1 and shortest distance ≥ the limit"),
+    ("formation_energy_per_atom", F64, "eV/atom", "against the reference's elements"),
+    (
+        "decomposition_energy",
+        F64,
+        "eV/atom",
+        "E_d: energy minus the hull of the competing"
+        " phases at this composition, own entry left out (pymatgen get_e_above_hull on a"
+        " diagram without the row, allow_negative); negative = breaks the hull",
+    ),
+    ("decomposition_products", STR, "", "competing phases and their atomic fractions"),
+    ("decomposition_phases", pa.list_(STR), "", "their formulas, largest amount first"),
+    ("decomposition_amounts", pa.list_(F64), "", "their atomic fractions, same order, sum 1"),
+    (
+        "campaign_decomposition_energy",
+        F64,
+        "eV/atom",
+        "energy minus the hull of competing phases and the converged structures of this"
+        " campaign together, own entry included; 0 on it, negative only for rows that are no"
+        " part of it (not converged, atoms too close)",
+    ),
+    ("on_campaign_hull", BOOL, "", "one of the phases that make up that hull"),
+    ("below_threshold", BOOL, "", "E_d is under screen.threshold"),
+    (
+        "duplicate_of",
+        STR,
+        "",
+        "id of the row it matches that stands for both: lower in energy, or converged where"
+        " this one is not; null if unique",
+    ),
+    ("known_phase", STR, "", "label of a reference structure it matches; null if new"),
+    (
+        "gate",
+        STR,
+        "",
+        "'selected', or the first gate of the screen it failed (chggen.screening.gates)",
+    ),
+    ("gate_reason", STR, "", "why, in words"),
+    ("selected", BOOL, "", "goes on to DFT"),
+    ("guaranteed", BOOL, "", "selected only as the best of its composition, above a threshold"),
+    ("rank", I32, "", "place by E_d among unique rows of its composition, from 1"),
+    *CONTRACT,
+    ("reference", STR, "", "source of the competing phases"),
+    ("reference_date", STR, "", "date of that source"),
+    ("reference_hash", STR, "", "sha256 of its entries, first 16 hex digits"),
+    *SECOND,
+]
+
+#: What a structure is to DFT: 'candidate' or 'competing' (a phase of the hull).
+_ROLE: list[Column] = [
+    ("role", STR, "", "'candidate', or 'competing': a known phase that the hull needs"),
+    ("label", STR, "", "name of a competing phase in its source; null for candidates"),
+]
+
+SUBMISSION: list[Column] = [
+    *_ROLE,
+    ("decomposition_energy", F64, "eV/atom", "E_d from the screen; null for competing phases"),
+    ("engine", STR, "", "code that the inputs are for (vasp, gpaw)"),
+    ("input_set", STR, "", "pymatgen input set (MP24RelaxSet, …) or the engine's own settings"),
+    ("directory", STR, "", "directory of the inputs, relative to the table"),
+    ("potcar", STR, "", "'spec' (symbols only) or 'full'; null for engines without"),
+]
+
+#: One DFT calculation, whatever became of it.
+CALCULATION: list[Column] = [
+    *_ROLE,
+    ("engine", STR, "", "code that computed (vasp, gpaw)"),
+    ("dft_energy_per_atom", F64, "eV/atom", "of the last step, dft_corrections included"),
+    ("dft_correction_per_atom", F64, "eV/atom", "corrections in it"),
+    ("dft_functional", STR, "", "functional of the last step; engine in it unless VASP"),
+    ("dft_corrections", STR, "", "correction scheme of its energy (MP2020, none)"),
+    ("run_type", STR, "", "functional as the output files say it"),
+    ("fmax", F64, "eV/Å", "largest force in the last step"),
+    ("smax", F64, "GPa", "largest absolute stress component in the last step"),
+    ("converged", BOOL, "", "every step of the recipe ended and converged"),
+    ("finished", pa.list_(STR), "", "steps of the recipe that ended well, in order"),
+    ("mended", pa.list_(STR), "", "errors recognised and mended on the way, in order"),
+    ("attempts", I32, "", "jobs it used"),
+    ("wall_time", F64, "s", "of all attempts"),
+    ("directory", STR, "", "directory of the calculation, relative to the system's"),
+]
+
+#: The calculations of a system, judged beside what the potential had said.
+COLLECTION: list[Column] = [
+    *CALCULATION,
+    ("energy_per_atom", F64, "eV/atom", "by the potential, of the structure submitted"),
+    *CONTRACT,
+    ("decomposition_energy", F64, "eV/atom", "E_d by the potential, from the screen"),
+    ("dft_formation_energy_per_atom", F64, "eV/atom", "against dft_reference's elements"),
+    ("dft_decomposition_energy", F64, "eV/atom", "E_d by DFT against dft_reference"),
+    ("dft_decomposition_products", STR, "", "competing phases there, atomic fractions"),
+    ("dft_reference", STR, "", "source of competing phases of the same contract"),
+    ("dft_reference_hash", STR, "", "sha256 of its entries, first 16 hex digits"),
+    ("space_group_number", I32, "", "after DFT, at symprec and angle tolerance of the screen"),
+    ("space_group_symbol", STR, "", "its Hermann-Mauguin symbol"),
+    ("rmsd", F64, "Å", "largest pairwise distance submitted-final; null if unmatched"),
+    ("volume_per_atom", F64, "Å³", "cell volume over number of atoms after DFT"),
+]
+
+#: Competing phases relaxed by the campaign's own potential (reference ``potential``).
+REFERENCING: list[Column] = [
+    ("label", STR, "", "name of the phase in its source"),
+    ("source", STR, "", "where its structure comes from"),
+    *RELAXATION,
+]
+
+EVALUATION: list[Column] = [
+    ("generator", STR, "", "what placed the atoms (diffusion, random, pyxtal)"),
+    ("score_calls", I32, "", "score-network evaluations spent on this structure"),
+    ("matched", BOOL, "", "is the known structure: ltol 0.3, stol 0.5, angle_tol 10°"),
+    ("matched_narrow", BOOL, "", "the same with ltol 0.2, stol 0.3, angle_tol 5°"),
+    ("energy_above_truth", F64, "eV/atom", "energy minus that of the relaxed known structure"),
+    ("min_distance_generated", F64, "Å", "shortest interatomic distance before relaxation"),
+]
+
+REPORT: list[Column] = [
+    ("system", STR, "", "name of the chemical system"),
+    ("composition", STR, "", "canonical formula, or 'all'"),
+    ("route", STR, "", "'unconditional', 'inpainting' or 'all'"),
+    ("quantity", STR, "", "what is counted or measured"),
+    ("tolerance", STR, "", "tolerance or threshold the quantity depends on; empty if none"),
+    ("n", I64, "", "full denominator: structures the quantity was asked of"),
+    ("k", I64, "", "how many of them have it; null for measured quantities"),
+    ("value", F64, "", "k/n, or the median of a measured quantity"),
+    ("low", F64, "", "lower end: 95 % Wilson interval, or lower quartile"),
+    ("high", F64, "", "upper end: 95 % Wilson interval, or upper quartile"),
+    ("unit", STR, "", "unit of value, low and high; empty for rates"),
+]
+
+
+def _schema(name: str, *groups: list[Column]) -> pa.Schema:
+    fields = []
+    for column, type_, unit, meaning in [c for group in groups for c in group]:
+        metadata = {"description": meaning} | ({"unit": unit} if unit else {})
+        fields.append(pa.field(column, type_, metadata=metadata))
+    return pa.schema(fields, metadata={"table": name, "schema_version": str(SCHEMA_VERSION)})
+
+
+SCHEMAS: Final[dict[str, pa.Schema]] = {
+    name: _schema(name, *groups)
+    for name, groups in {
+        "generated": (IDENTITY, STRUCTURE, GENERATION),
+        "relaxed": (IDENTITY, STRUCTURE, RELAXATION),
+        "refined": (IDENTITY, STRUCTURE, REFINEMENT),
+        "inpainted": (IDENTITY, STRUCTURE, INPAINTING),
+        "rerelaxed": (IDENTITY, STRUCTURE, RELAXATION),
+        "screened": (IDENTITY, STRUCTURE, SCREENING),
+        "referenced": (IDENTITY, STRUCTURE, REFERENCING),
+        "submitted": (IDENTITY, STRUCTURE, SUBMISSION),
+        "calculated": (IDENTITY, STRUCTURE, CALCULATION),
+        "collected": (IDENTITY, STRUCTURE, COLLECTION),
+        "evaluated": (IDENTITY, STRUCTURE, EVALUATION, RELAXATION),
+        "report": (REPORT,),
+    }.items()
+}
+
+#: Columns that are never null, whatever became of the row.
+REQUIRED: Final = (
+    "id",
+    "system",
+    "composition",
+    "route",
+    "seed",
+    "index",
+    "draw",
+    "random_seed",
+    "status",
+    "reason",
+)
