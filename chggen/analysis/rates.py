@@ -15,7 +15,7 @@ import pandas as pd
 from chggen.analysis.rows import ROUTES, Outcomes
 from chggen.config.model import Config
 from chggen.errors import Status
-from chggen.screening.gates import Gate
+from chggen.screening.filters import Filter
 from chggen.tables.parquet import Row
 from chggen.tables.schema import SCHEMAS
 
@@ -135,7 +135,7 @@ def rate_rows(system: str, outcomes: Outcomes, config: Config) -> list[Row]:
 
     Statuses are quantities ``status/<code>`` and add up to ``attempted``; those of the
     frameworks are ``framework_status/<code>`` and add up to the generated structures. How
-    many stopped at each gate of the screen is ``funnel/<gate>``; these, the selected ones
+    many stopped at each filter of the screen is ``funnel/<filter>``; these, the selected ones
     among them, add up to ``attempted`` too.
     """
     words = tolerances(config)
@@ -149,7 +149,7 @@ def rate_rows(system: str, outcomes: Outcomes, config: Config) -> list[Row]:
                 *_counted(chosen),
                 *_at_tolerances(chosen, config),
                 *_statuses(chosen["status"], "status"),
-                *_gates(chosen["gate"]),
+                *_filters(chosen["filter"]),
                 *_end_to_end(attempts, route),
                 *(_frameworks(frameworks) if route == ROUTES[0] else ()),
                 *_measured(chosen),
@@ -203,10 +203,10 @@ def _statuses(statuses: pd.Series, prefix: str) -> Iterator[Row]:
             yield counted(f"{prefix}/{status}", counts[status], len(statuses))
 
 
-def _gates(gates: pd.Series) -> Iterator[Row]:
-    counts = Counter(gates)
-    for gate in Gate:
-        yield counted(f"funnel/{gate}", counts[gate], len(gates))
+def _filters(filters: pd.Series) -> Iterator[Row]:
+    counts = Counter(filters)
+    for name in Filter:
+        yield counted(f"funnel/{name}", counts[name], len(filters))
 
 
 def _end_to_end(attempts: pd.DataFrame, route: str) -> Iterator[Row]:

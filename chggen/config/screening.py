@@ -24,7 +24,7 @@ class ScreenConfig(Strict):
     """E_d (eV/atom) under which a structure goes on; the paper advises 0.03."""
     best_per_composition: bool = True
     """Where no structure of a composition is under the threshold, the best one that passes
-    all other gates goes on all the same."""
+    all other filters goes on all the same."""
     max_selected: Count = 20
     """Most structures per composition that go on to DFT, lowest E_d first."""
     max_per_space_group: Count | None = None

@@ -131,7 +131,7 @@ class RelaxConfig(Strict):
     """In ``rerelax``, move only the guests that were inpainted; hosts and cell stay."""
     trajectories: bool = False
     """Keep every step: a trajectory of torch-sim (HDF5) per structure, in a folder beside
-    the table (``relaxed_paths``), named by the id of the structure it starts from."""
+    the table (``relaxed_trajectories``), named by the id of the structure it starts from."""
 
 
 class LadderStep(Strict):

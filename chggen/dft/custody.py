@@ -1,4 +1,4 @@
-"""One VASP run under custodian: known errors are mended, and it stops before time is over.
+"""One VASP run under custodian: known errors are corrected, and it stops before time is over.
 
 Loads custodian's handlers (two seconds): import it where a run begins.
 """
@@ -147,8 +147,8 @@ def run(folder: Path, command: Sequence[str], deadline: Deadline) -> Ended:
     return Ended(killed, reason)
 
 
-def mended(folder: Path) -> list[str]:
-    """Errors that were mended in a folder, all runs, in order."""
+def corrected_errors(folder: Path) -> list[str]:
+    """Errors that were corrected in a folder, all runs, in order."""
     found = []
     logs = [*sorted(folder.glob("custodian.*.json"), key=_number), folder / _LOG]
     for log in logs:
@@ -216,7 +216,7 @@ def _words(error: CustodianError, folder: Path) -> str:
         corrections = []
     lost = [str(e) for c in corrections if not c.get("actions") for e in c.get("errors", [])]
     if lost:
-        return f"not mended: {', '.join(dict.fromkeys(lost))}"
+        return f"not corrected: {', '.join(dict.fromkeys(lost))}"
     # "Validation failed: …", "Max errors reached: …": classes and numbers, no file's text
     return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 

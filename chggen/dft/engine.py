@@ -30,7 +30,7 @@ class Result:
         fmax: largest force, eV/Å.
         smax: largest stress component, GPa.
         finished: steps of the recipe that ended well, in order.
-        mended: errors that were recognised and mended on the way, in order.
+        corrected_errors: errors that were recognised and corrected on the way, in order.
         wall_time: seconds, all attempts.
     """
 
@@ -43,7 +43,7 @@ class Result:
     fmax: float | None = None
     smax: float | None = None
     finished: tuple[str, ...] = ()
-    mended: tuple[str, ...] = ()
+    corrected_errors: tuple[str, ...] = ()
     wall_time: float = 0.0
 
 

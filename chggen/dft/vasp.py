@@ -63,7 +63,7 @@ class Vasp:
 
     def run(self, directory: Path, *, seconds: float | None) -> Result:
         """Run what is not finished; see :class:`chggen.dft.engine.Engine`."""
-        from chggen.dft.custody import Deadline, mended
+        from chggen.dft.custody import Deadline, corrected_errors
 
         began = time.monotonic()
         before = _spent(directory)
@@ -89,7 +89,9 @@ class Vasp:
             fmax=last.fmax if final and last else None,
             smax=last.smax if final and last else None,
             finished=tuple(calculation.finished),
-            mended=tuple(m for step in self.recipe for m in mended(directory / step)),
+            corrected_errors=tuple(
+                m for step in self.recipe for m in corrected_errors(directory / step)
+            ),
             wall_time=spent,
         )
 

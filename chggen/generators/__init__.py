@@ -2,7 +2,7 @@
 
 Two kinds, both plug-ins (docs/generators.md): a :class:`~chggen.structure.task.Generator`
 places atoms in cells that the campaign draws; a :class:`~chggen.generators.base.Source`
-brings structures with cells of their own. Each is imported only when it is asked for.
+loads structures with cells of their own. Each is imported only when it is asked for.
 """
 
 from typing import Any

@@ -25,7 +25,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Brought:
+class Loaded:
     """One structure, or why there is none, and where it comes from (a file, a line)."""
 
     placed: Placed
@@ -44,5 +44,5 @@ class Source(Protocol):
     def inputs(self) -> Mapping[str, str]:
         """Digests of the files it rests on, for the header of the table."""
 
-    def structures(self, order: Order, progress: Progress | None = None) -> list[Brought]:
+    def structures(self, order: Order, progress: Progress | None = None) -> list[Loaded]:
         """Give one to ``len(order.random_seeds)`` results; a failure is one of them."""

@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 
 from chggen.errors import ConfigError
-from chggen.generators.base import Brought, Order
+from chggen.generators.base import Loaded, Order
 from chggen.structure import composition as comp
 from chggen.structure.files import check, structures_digest
 from chggen.structure.readers import entries, load
@@ -40,7 +40,7 @@ class FileSource:
         self.inputs = {"structures": structures_digest(path)}
         self.unreadable: list[str] = []
 
-    def structures(self, order: Order, progress: Progress | None = None) -> list[Brought]:
+    def structures(self, order: Order, progress: Progress | None = None) -> list[Loaded]:
         """Structures of the order's composition that fall to its lattice seed.
 
         Seed s of S gets the s-th, (s+S)-th, … of them, in the order of the file (CIFs:
@@ -64,10 +64,10 @@ class FileSource:
             placed = known or load(entry)
             if placed.crystal is None:
                 placed = Placed(None, f"{entry.origin}: {placed.reason}", 0)
-            out.append(Brought(placed, entry.origin))
+            out.append(Loaded(placed, entry.origin))
             if progress:
                 progress(done, len(dealt))
-        return out or [Brought(Placed(None, self._nothing(order, len(mine)), 0))]
+        return out or [Loaded(Placed(None, self._nothing(order, len(mine)), 0))]
 
     def _nothing(self, order: Order, found: int) -> str:
         where = f"'{self.path.name}'"

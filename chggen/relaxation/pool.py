@@ -20,11 +20,11 @@ from chggen.config.stages import RelaxConfig
 from chggen.errors import Status
 from chggen.potential import SimState, load_potential
 from chggen.potential.evaluation import Evaluator, Output, Potential
-from chggen.relaxation import wall
+from chggen.relaxation import repulsion
 from chggen.relaxation.bfgs import BFGS
 from chggen.relaxation.constraints import Mask, holding, made_symmetric, symmetric
 from chggen.relaxation.repair import repaired
-from chggen.relaxation.trajectory import Paths
+from chggen.relaxation.trajectory import Trajectories
 from chggen.relaxation.verdict import (
     MAX_NEIGHBOURS,
     Criteria,
@@ -76,7 +76,7 @@ def relax(
     model: Potential | None = None,
     progress: Callable[[int, int], None] | None = None,
     movable: Sequence[Mask | None] | None = None,
-    paths: Paths | None = None,
+    trajectories: Trajectories | None = None,
 ) -> list[Relaxation]:
     """Relax structures.
 
@@ -87,7 +87,7 @@ def relax(
         progress: called with (structures done, structures in all) as they finish.
         movable: of each structure, true for the atoms that may move; None for all. Counts
             only with ``settings.fix_host``, and then no cell moves either.
-        paths: keeps the way of each structure that was not refused.
+        trajectories: keeps the way of each structure that was not refused.
 
     Returns:
         One row per structure, in the same order. What a row says does not depend on the
@@ -111,7 +111,7 @@ def relax(
     queue.sort(key=lambda item: -len(item.start))
     if queue:
         potential = load_potential(settings.potential) if model is None else model
-        pool = _Pool(potential, criteria, settings.batch_atoms, paths)
+        pool = _Pool(potential, criteria, settings.batch_atoms, trajectories)
         pool.waiting.extend(queue)
         while pool.active or pool.waiting:
             for index, row in pool.turn():
@@ -177,9 +177,9 @@ class _Pool:
         potential: Potential,
         criteria: Criteria,
         batch_atoms: int,
-        paths: Paths | None = None,
+        trajectories: Trajectories | None = None,
     ) -> None:
-        self.paths = paths
+        self.trajectories = trajectories
         self.potential = potential
         self.criteria = criteria
         self.evaluate = Evaluator(potential, batch_atoms)
@@ -194,8 +194,8 @@ class _Pool:
         state = self._state()
         output, errors = self._evaluate(state)
         items, ended, shortest = self.active, {}, math.inf
-        if self.paths is not None:
-            self.paths.add([item.index for item in items], state, output)
+        if self.trajectories is not None:
+            self.trajectories.add([item.index for item in items], state, output)
         for row, (item, now) in enumerate(zip(items, read(state, output), strict=True)):
             if item.steps == 0:
                 item.energy_initial = now.energy
@@ -207,14 +207,14 @@ class _Pool:
             else:
                 ended[row] = self._result(row, item, now, end)
         forces, stress = output["forces"], output["stress"]
-        if shortest < wall.reach(state.atomic_numbers):
-            push, tension = wall.repulsion(state)
+        if shortest < repulsion.reach(state.atomic_numbers):
+            push, tension = repulsion.forces_and_stress(state)
             forces, stress = forces + push, stress + tension
         self._move(state, forces, stress, ended)
         share = (time.perf_counter() - began) / len(items)
-        if self.paths is not None:
+        if self.trajectories is not None:
             for row in ended:
-                self.paths.close(items[row].index)
+                self.trajectories.close(items[row].index)
         for item in items:
             item.steps += 1
             item.wall_time += share

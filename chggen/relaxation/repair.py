@@ -1,4 +1,4 @@
-"""Atoms on top of each other pushed apart, by the wall alone, before a relaxation."""
+"""Atoms on top of each other pushed apart, by the repulsion alone, before a relaxation."""
 
 from typing import Final
 
@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch_sim.state import SimState
 
-from chggen.relaxation import wall
+from chggen.relaxation import repulsion
 from chggen.relaxation.verdict import MAX_NEIGHBOURS, neighbours
 from chggen.structure.crystal import Crystal
 
-#: The wall begins at least this far (Å) beyond the limit, so that it is passed in the end.
+#: The repulsion begins at least this far (Å) beyond the limit, so that it is passed in the end.
 MARGIN: Final = 0.05
 
 #: Most steps; what has not come apart by then has no room.
@@ -27,11 +27,11 @@ COINCIDENCE: Final = 0.02
 
 
 def repaired(crystal: Crystal, limit: float) -> Crystal | None:
-    """A crystal with a distance below the limit, pushed apart until it touches the wall nowhere.
+    """A crystal with a distance below the limit, pushed apart until no repulsion is left.
 
     (At the limit itself, 0.5 Å, the potential still pulls the wrong way.) Every atom follows
-    the wall's force at the wall's own stiffness; the cell and all atoms that touch nothing
-    stay. Where there is no room for that, being above the limit is enough. Where atoms
+    the force of the repulsion at its own stiffness; the cell and all atoms that touch
+    nothing stay. Where there is no room for that, being above the limit is enough. Where atoms
     coincide, the direction comes from random numbers that depend on the number of atoms only.
 
     Args:
@@ -62,8 +62,8 @@ def repaired(crystal: Crystal, limit: float) -> Crystal | None:
             pbc=True,
             atomic_numbers=numbers,
         )
-        forces, _ = wall.repulsion(state, limit + MARGIN)
-        move = forces.numpy() / (2 * wall.STIFFNESS)  # a pair closes its gap at once
+        forces, _ = repulsion.forces_and_stress(state, limit + MARGIN)
+        move = forces.numpy() / (2 * repulsion.STIFFNESS)  # a pair closes its gap at once
         longest = float(np.linalg.norm(move, axis=1).max())
         if longest < AT_REST:
             break

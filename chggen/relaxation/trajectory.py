@@ -14,7 +14,7 @@ from torch_sim.trajectory import TorchSimTrajectory
 from chggen.potential.evaluation import Output
 
 
-class Paths:
+class Trajectories:
     """Every geometry at which the potential was asked, of each structure.
 
     A file appears when its structure ends, whole: arrays ``positions`` (Å), ``cell`` (column

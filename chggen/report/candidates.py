@@ -57,9 +57,9 @@ class Candidate:
 
 def ranked(attempts: pd.DataFrame, screen: ScreenConfig) -> pd.DataFrame:
     """Unique relaxed structures by E_d, lowest first; atoms too close are no candidates."""
-    sound = attempts["min_distance"].astype(float) >= screen.min_distance
+    valid = attempts["min_distance"].astype(float) >= screen.min_distance
     known = attempts["decomposition_energy"].notna() & attempts["duplicate_of"].isna()
-    chosen = attempts[attempts["relaxed"] & sound & known]
+    chosen = attempts[attempts["relaxed"] & valid & known]
     return chosen.sort_values(["decomposition_energy", "id"], ignore_index=True)
 
 

@@ -9,35 +9,35 @@ from markupsafe import Markup
 from chggen.analysis.rows import ROUTES, Outcomes
 from chggen.report import text
 from chggen.report.sections import Rates
-from chggen.screening.gates import GATE_TEXT, Gate
+from chggen.screening.filters import FILTER_TEXT, Filter
 
 #: Most reasons and phases that are named.
 _MOST_REASONS: Final = 2
 _MOST_NAMED: Final = 6
 
 
-def gates(outcomes: Outcomes, rates: Rates) -> list[dict[str, Any]]:
-    """Every gate where something stopped, in order, and the selected: lines add up to all.
+def filters(outcomes: Outcomes, rates: Rates) -> list[dict[str, Any]]:
+    """Every filter where something stopped, in order, and the selected: lines add up to all.
 
     Each has how many stopped there by route, what was asked or else the most frequent
     reasons, how many were left after it, and what share of all that is.
     """
     attempts = outcomes.attempts
     left, out = len(attempts), []
-    for gate in Gate:
-        here = attempts[attempts["gate"] == gate]
-        last = gate == Gate.SELECTED
+    for name in Filter:
+        here = attempts[attempts["filter"] == name]
+        last = name == Filter.SELECTED
         if here.empty and not last:
             continue
         left -= 0 if last else len(here)
-        rate = rates.get(f"funnel/{gate}")
+        rate = rates.get(f"funnel/{name}")
         out.append(
             {
-                "gate": gate.value,
-                "text": GATE_TEXT[gate],
-                "rates": {route: rates.get(f"funnel/{gate}", route) for route in ROUTES},
+                "filter": name.value,
+                "text": FILTER_TEXT[name],
+                "rates": {route: rates.get(f"funnel/{name}", route) for route in ROUTES},
                 "rate": rate,
-                "reasons": _reasons(gate, here["gate_reason"], rate["tolerance"]),
+                "reasons": _reasons(name, here["filter_reason"], rate["tolerance"]),
                 "guaranteed": int(here["guaranteed"].fillna(value=False).sum()),
                 "left": left,
                 "share": left / len(attempts),
@@ -46,20 +46,20 @@ def gates(outcomes: Outcomes, rates: Rates) -> list[dict[str, Any]]:
     return out
 
 
-def gates_by_composition(outcomes: Outcomes) -> dict[str, Any]:
-    """How many stopped at each gate, one line per composition."""
+def filters_by_composition(outcomes: Outcomes) -> dict[str, Any]:
+    """How many stopped at each filter, one line per composition."""
     attempts = outcomes.attempts
-    used = [gate for gate in Gate if (attempts["gate"] == gate).any()]
+    used = [name for name in Filter if (attempts["filter"] == name).any()]
     lines = []
     for composition in outcomes.compositions:
-        counts = Counter(attempts.loc[attempts["composition"] == composition, "gate"])
-        lines.append({"composition": composition, "counts": [counts[gate] for gate in used]})
-    return {"gates": [(gate.value, GATE_TEXT[gate]) for gate in used], "lines": lines}
+        counts = Counter(attempts.loc[attempts["composition"] == composition, "filter"])
+        lines.append({"composition": composition, "counts": [counts[name] for name in used]})
+    return {"filters": [(name.value, FILTER_TEXT[name]) for name in used], "lines": lines}
 
 
-def _reasons(gate: Gate, reasons: pd.Series, asked: str) -> list[str]:
-    """What a gate asks for, or why structures stopped there, most frequent first."""
-    if gate in {Gate.SELECTED, Gate.DUPLICATE}:  # no reason, and a different one for each
+def _reasons(name: Filter, reasons: pd.Series, asked: str) -> list[str]:
+    """What a filter asks for, or why structures stopped there, most frequent first."""
+    if name in {Filter.SELECTED, Filter.DUPLICATE}:  # no reason, and a different one for each
         return []
     found = Counter(str(r) for r in reasons.dropna() if r)
     return [asked] if asked else [reason for reason, _ in found.most_common(_MOST_REASONS)]
@@ -69,7 +69,9 @@ def after_campaign(outcomes: Outcomes) -> Markup | None:
     """The hull with the campaign's own structures on it, in one or two sentences."""
     attempts = outcomes.attempts
     part = attempts["on_campaign_hull"].fillna(value=False).astype(bool)
-    judged = attempts[~attempts["gate"].isin([Gate.FAILED, Gate.NOT_CONVERGED, Gate.TOO_CLOSE])]
+    judged = attempts[
+        ~attempts["filter"].isin([Filter.FAILED, Filter.NOT_CONVERGED, Filter.TOO_CLOSE])
+    ]
     if judged.empty:
         return None
     first = Markup("Hull after the campaign, its converged structures added to the phases: ")

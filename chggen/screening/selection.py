@@ -1,4 +1,4 @@
-"""Which screened structures go on, and at which gate the others stopped."""
+"""Which screened structures go on, and at which filter the others stopped."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -6,11 +6,11 @@ from typing import Any
 
 from chggen.config.screening import ScreenConfig
 from chggen.errors import STATUS_TEXT, Status
-from chggen.screening.gates import Gate
+from chggen.screening.filters import Filter
 from chggen.tables import parquet
 
 
-def sound(row: Mapping[str, Any], settings: ScreenConfig) -> bool:
+def valid(row: Mapping[str, Any], settings: ScreenConfig) -> bool:
     """True for structures whose energy is that of a minimum without atoms too close."""
     return (
         row["status"] == Status.OK
@@ -20,7 +20,7 @@ def sound(row: Mapping[str, Any], settings: ScreenConfig) -> bool:
 
 
 def select(rows: Sequence[parquet.Row], settings: ScreenConfig) -> None:
-    """Fill ``gate``, ``gate_reason``, ``selected`` and ``guaranteed`` of all rows, in place.
+    """Fill ``filter``, ``filter_reason``, ``selected`` and ``guaranteed`` of all rows, in place.
 
     Args:
         rows: of table ``screened`` with symmetry, E_d, duplicates and known phases.
@@ -30,7 +30,7 @@ def select(rows: Sequence[parquet.Row], settings: ScreenConfig) -> None:
     for row in rows:
         if row.get("decomposition_energy") is None:
             why = STATUS_TEXT[Status(row["status"])]
-            _stop(row, Gate.FAILED, f"{why}: {row['reason']}" if row["reason"] else why)
+            _stop(row, Filter.FAILED, f"{why}: {row['reason']}" if row["reason"] else why)
         else:
             groups[row["composition"]].append(row)
     for members in groups.values():
@@ -62,7 +62,7 @@ def cut(rows: Sequence[parquet.Row], settings: ScreenConfig) -> None:
             if keep and place == 0:
                 _guarantee(row, why)
             else:
-                _stop(row, Gate.SECOND_THRESHOLD, why)
+                _stop(row, Filter.SECOND_THRESHOLD, why)
 
 
 def _select_of_one(members: list[parquet.Row], settings: ScreenConfig) -> None:
@@ -76,63 +76,63 @@ def _select_of_one(members: list[parquet.Row], settings: ScreenConfig) -> None:
             _stop(row, *failed[row["id"]][0])
         elif most is not None and groups[row["space_group_number"]] >= most:
             why = f"{most} better ones in space group {row['space_group_number']}"
-            _stop(row, Gate.SPACE_GROUP_FULL, why)
+            _stop(row, Filter.SPACE_GROUP_FULL, why)
         elif chosen >= settings.max_selected:
-            _stop(row, Gate.OVER_LIMIT, f"{settings.max_selected} better ones of its composition")
+            _stop(row, Filter.OVER_LIMIT, f"{settings.max_selected} better ones of its composition")
         else:
-            row |= {"gate": Gate.SELECTED, "gate_reason": ""}
+            row |= {"filter": Filter.SELECTED, "filter_reason": ""}
             row |= {"selected": True, "guaranteed": False}
             groups[row["space_group_number"]] += 1
             chosen += 1
     if settings.best_per_composition and not chosen:
         for row in members:
-            if [gate for gate, _ in failed[row["id"]]] == [Gate.ABOVE_THRESHOLD]:
-                _guarantee(row, row["gate_reason"])
+            if [name for name, _ in failed[row["id"]]] == [Filter.ABOVE_THRESHOLD]:
+                _guarantee(row, row["filter_reason"])
                 break
 
 
-def _failures(row: Mapping[str, Any], settings: ScreenConfig) -> list[tuple[Gate, str]]:
-    """Every gate that a row fails by itself, in order, with the reason."""
+def _failures(row: Mapping[str, Any], settings: ScreenConfig) -> list[tuple[Filter, str]]:
+    """Every filter that a row fails by itself, in order, with the reason."""
     energy, distance = row["decomposition_energy"], row["min_distance"]
     asked = (
         (
-            Gate.NOT_CONVERGED,
+            Filter.NOT_CONVERGED,
             row["status"] != Status.OK or not row["converged"],
             row["reason"] or "force or stress criterion not met",
         ),
         (
-            Gate.TOO_CLOSE,
+            Filter.TOO_CLOSE,
             distance < settings.min_distance,
             f"shortest distance {distance:.2f} Å < {settings.min_distance:g} Å",
         ),
         (
-            Gate.ABOVE_THRESHOLD,
+            Filter.ABOVE_THRESHOLD,
             not row["below_threshold"],
             f"E_d {energy:.3f} ≥ {settings.threshold:g} eV/atom",
         ),
         (
-            Gate.DUPLICATE,
+            Filter.DUPLICATE,
             row.get("duplicate_of") is not None,
             f"matches {row.get('duplicate_of')}",
         ),
         (
-            Gate.KNOWN_PHASE,
+            Filter.KNOWN_PHASE,
             row.get("known_phase") is not None,
             f"matches {row.get('known_phase')}",
         ),
         (
-            Gate.NOT_SYMMETRIC,
+            Filter.NOT_SYMMETRIC,
             settings.require_symmetric and not row["symmetric"],
             f"space group {row['space_group_number']} at {settings.symprec:g} Å",
         ),
     )
-    return [(gate, reason) for gate, failed, reason in asked if failed]
+    return [(name, reason) for name, failed, reason in asked if failed]
 
 
-def _stop(row: parquet.Row, gate: Gate, reason: str) -> None:
-    row |= {"gate": gate, "gate_reason": reason, "selected": False, "guaranteed": False}
+def _stop(row: parquet.Row, name: Filter, reason: str) -> None:
+    row |= {"filter": name, "filter_reason": reason, "selected": False, "guaranteed": False}
 
 
 def _guarantee(row: parquet.Row, reason: str) -> None:
-    row |= {"gate": Gate.SELECTED, "gate_reason": f"best of its composition, though {reason}"}
+    row |= {"filter": Filter.SELECTED, "filter_reason": f"best of its composition, though {reason}"}
     row |= {"selected": True, "guaranteed": True}

@@ -93,7 +93,7 @@ def _result(
         crystal=found.crystal,
         run_type=found.run_type,
         finished=found.finished,
-        mended=found.mended,
+        corrected_errors=found.corrected_errors,
         wall_time=found.wall_time,
     )
 
@@ -115,7 +115,7 @@ def _row(parent: parquet.Row, engine: Engine, result: Result, attempts: int) -> 
         "smax": result.smax,
         "converged": result.status == Status.OK,
         "finished": list(result.finished),
-        "mended": list(result.mended),
+        "corrected_errors": list(result.corrected_errors),
         "attempts": attempts,
         "wall_time": result.wall_time,
     }

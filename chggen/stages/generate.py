@@ -67,7 +67,7 @@ def generate(
     seeds = row_seeds(sequence, int(cells["lattices"]))
     if isinstance(generator, Source):
         order = Order(*place, int(cells.get("lattice_seeds", 1)), seeds)
-        made, facts = _brought(generator, order, progress)
+        made, facts = _loaded(generator, order, progress)
     else:
         lattice_seed = seed_sequence(campaign_seed, *place, "lattice")
         generator = selecting(generator, settings, settings.draws, symmetry, potentials)
@@ -135,13 +135,13 @@ def _filled(
     return made, {"volume_per_atom": volume}
 
 
-def _brought(
+def _loaded(
     source: Source, order: Order, progress: bars.Progress
 ) -> tuple[list[_Made], dict[str, Any]]:
     """Structures with cells of their own, of the composition that was asked for."""
     made, origins = [], []
-    for brought in source.structures(order, progress):
-        placed, units = brought.placed, None
+    for loaded in source.structures(order, progress):
+        placed, units = loaded.placed, None
         if placed.crystal is not None:
             symbols = [comp.SYMBOLS[z] for z in placed.crystal.atomic_numbers]
             counts = {symbol: symbols.count(symbol) for symbol in symbols}
@@ -150,7 +150,7 @@ def _brought(
                 reason = f"is {comp.canonical(counts)}, not {order.composition}"
                 placed = Placed(None, reason, placed.score_calls)
         made.append(_Made(placed, units))
-        origins.append(brought.origin)
+        origins.append(loaded.origin)
     facts: dict[str, Any] = {"origins": origins}
     unreadable = list(getattr(source, "unreadable", ()))
     if unreadable:

@@ -14,7 +14,7 @@ from chggen.errors import Status
 from chggen.potential import NONE_OWN, contract_columns, load_named
 from chggen.relaxation.pool import Relaxation
 from chggen.relaxation.pool import relax as relax_crystals
-from chggen.relaxation.trajectory import Paths
+from chggen.relaxation.trajectory import Trajectories
 from chggen.run import progress as bars
 from chggen.structure.crystal import Crystal, has_structure, row_id
 from chggen.tables import parquet
@@ -73,7 +73,7 @@ def relax(
         model=model,
         progress=progress,
         movable=guests,
-        paths=Paths(files) if settings.trajectories else None,
+        trajectories=Trajectories(files) if settings.trajectories else None,
     )
     results = dict(zip(good, relaxed, strict=True))
     contract = contract_columns(model)

@@ -15,7 +15,7 @@ from chggen.reference.reference import Reference
 from chggen.reference.relaxed import load_competing
 from chggen.run import progress as bars
 from chggen.screening.second import SecondLevel, judge_again
-from chggen.screening.selection import cut, select, sound
+from chggen.screening.selection import cut, select, valid
 from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal, row_id
 from chggen.structure.matching import duplicates, match_known
@@ -155,14 +155,14 @@ def _campaign_hull(rows: list[parquet.Row], reference: Reference, settings: Scre
     judged = [row for row in rows if row.get("decomposition_energy") is not None]
     lowest: dict[str, float] = {}
     for row in judged:
-        if sound(row, settings):
+        if valid(row, settings):
             energy = row["formation_energy_per_atom"]
             lowest[row["composition"]] = min(energy, lowest.get(row["composition"], energy))
     whole = with_candidates(reference, lowest)
     for row in judged:
         above = row["formation_energy_per_atom"] - hull_formation_energy(whole, row["composition"])
         row["campaign_decomposition_energy"] = above
-        row["on_campaign_hull"] = sound(row, settings) and above < _ON_HULL
+        row["on_campaign_hull"] = valid(row, settings) and above < _ON_HULL
 
 
 def _compare(rows: list[parquet.Row], reference: Reference, settings: ScreenConfig) -> None:
@@ -176,7 +176,7 @@ def _compare(rows: list[parquet.Row], reference: Reference, settings: ScreenConf
         members.sort(key=lambda r: (r["energy_per_atom"], r["id"]))
         crystals = [Crystal.from_row(row) for row in members]
         energies = [row["energy_per_atom"] for row in members]
-        twins = duplicates(crystals, energies, [sound(row, settings) for row in members])
+        twins = duplicates(crystals, energies, [valid(row, settings) for row in members])
         known = match_known(crystals, reference.structures)
         rank = 0
         for row, twin, label in zip(members, twins, known, strict=True):

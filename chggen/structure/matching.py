@@ -31,11 +31,11 @@ _NEIGHBOURS: Final = 12
 
 
 def duplicates(
-    crystals: Sequence[Crystal], energies: Sequence[float], sound: Sequence[bool] | None = None
+    crystals: Sequence[Crystal], energies: Sequence[float], valid: Sequence[bool] | None = None
 ) -> list[int | None]:
     """For each crystal the index of the better one that it duplicates, or None.
 
-    Structures are taken by rising energy (ties by position), the sound ones first. Each is
+    Structures are taken by rising energy (ties by position), the valid ones first. Each is
     compared with the unique ones before it, and points to the first that matches: so what
     is pointed to is never itself a duplicate, and really matches (a chain of small
     differences does not join two structures that differ).
@@ -43,7 +43,7 @@ def duplicates(
     Args:
         crystals: any compositions and cells, supercells included.
         energies: eV/atom, one per crystal.
-        sound: which may stand for others of higher *or* lower energy (converged ones);
+        valid: which may stand for others of higher *or* lower energy (converged ones);
             None: all alike.
 
     Returns:
@@ -53,7 +53,7 @@ def duplicates(
     same = _Comparison(crystals, VOLUME_WINDOW)
     result: list[int | None] = [None] * len(crystals)
     unique: list[int] = []
-    later = [not good for good in sound] if sound is not None else [False] * len(crystals)
+    later = [not good for good in valid] if valid is not None else [False] * len(crystals)
     for index in sorted(range(len(crystals)), key=lambda i: (later[i], energies[i], i)):
         near = (i for i in unique if abs(energies[index] - energies[i]) <= ENERGY_WINDOW)
         result[index] = next((i for i in near if same(i, index)), None)

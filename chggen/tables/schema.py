@@ -9,7 +9,7 @@ from typing import Final
 
 import pyarrow as pa
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 STR = pa.string()
 F64 = pa.float64()
@@ -194,12 +194,12 @@ SCREENING: list[Column] = [
     ),
     ("known_phase", STR, "", "label of a reference structure it matches; null if new"),
     (
-        "gate",
+        "filter",
         STR,
         "",
-        "'selected', or the first gate of the screen it failed (chggen.screening.gates)",
+        "'selected', or the first filter of the screen it failed (chggen.screening.filters)",
     ),
-    ("gate_reason", STR, "", "why, in words"),
+    ("filter_reason", STR, "", "why, in words"),
     ("selected", BOOL, "", "goes on to DFT"),
     ("guaranteed", BOOL, "", "selected only as the best of its composition, above a threshold"),
     ("rank", I32, "", "place by E_d among unique rows of its composition, from 1"),
@@ -238,7 +238,7 @@ CALCULATION: list[Column] = [
     ("smax", F64, "GPa", "largest absolute stress component in the last step"),
     ("converged", BOOL, "", "every step of the recipe ended and converged"),
     ("finished", pa.list_(STR), "", "steps of the recipe that ended well, in order"),
-    ("mended", pa.list_(STR), "", "errors recognised and mended on the way, in order"),
+    ("corrected_errors", pa.list_(STR), "", "errors recognised and corrected on the way, in order"),
     ("attempts", I32, "", "jobs it used"),
     ("wall_time", F64, "s", "of all attempts"),
     ("directory", STR, "", "directory of the calculation, relative to the system's"),

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from torch_sim.state import SimState
 
 from chggen.potential import load_potential
-from chggen.relaxation import wall
+from chggen.relaxation import repulsion
 from chggen.structure.crystal import Crystal
 
 torch.set_num_threads(1)
@@ -178,7 +178,7 @@ def test_the_wall_is_a_potential_and_starts_below_every_bond():
     base = moved(crystal(1), np.zeros(3))
     close = Crystal.of(np.eye(3) * 4, [16, 16, 30], [[0, 0, 0], [0.2, 0.05, 0], [0.1, 0.9, 0.15]])
     state = state_of(close, base)
-    forces, stress = wall.repulsion(state)
+    forces, stress = repulsion.forces_and_stress(state)
     assert forces[3:].abs().max() == 0
     assert stress[1].abs().max() == 0
     assert forces[:3].abs().max() > 10
@@ -188,12 +188,12 @@ def test_the_wall_is_a_potential_and_starts_below_every_bond():
         """The spring's energy by brute force over images."""
         total = 0.0
         images = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3), -1).reshape(-1, 3) @ crystal.cell
-        radii = wall.SHARE * wall.covalent_radii[crystal.atomic_numbers]
+        radii = repulsion.SHARE * repulsion.covalent_radii[crystal.atomic_numbers]
         for i, ri in enumerate(crystal.cart_coords):
             for j, rj in enumerate(crystal.cart_coords):
                 d = np.linalg.norm(ri - rj + images, axis=1)
                 depth = np.clip(radii[i] + radii[j] - d[d > 1e-9], 0, None)
-                total += wall.STIFFNESS * np.sum(depth**2) / 4
+                total += repulsion.STIFFNESS * np.sum(depth**2) / 4
         return total
 
     h = 1e-5
@@ -209,4 +209,4 @@ def test_the_wall_is_a_potential_and_starts_below_every_bond():
     # the shortest bonds known: N2, CO, uranyl, HF, vanadyl
     for z, bond in (([7, 7], 1.10), ([6, 8], 1.13), ([92, 8], 1.76), ([1, 9], 0.92),
                     ([23, 8], 1.57), ([1, 1], 0.74)):  # fmt: skip
-        assert wall.SHARE * wall.covalent_radii[z].sum() < bond
+        assert repulsion.SHARE * repulsion.covalent_radii[z].sum() < bond

@@ -51,7 +51,11 @@ def test_the_recipe(tmp_path: Path, goes_wrong: Modes) -> None:
     result = vasp.run(place, seconds=None)
     assert (result.status, result.reason) == (Status.OK, "")
     assert result.finished == vasp.recipe == ("pre_relax", "relax", "static")
-    assert (result.run_type, result.mended, result.correction_per_atom) == ("R2SCAN", (), 0.0)
+    assert (result.run_type, result.corrected_errors, result.correction_per_atom) == (
+        "R2SCAN",
+        (),
+        0.0,
+    )
     runs = {s: Vasprun(place / s / "vasprun.xml", parse_potcar_file=False) for s in vasp.recipe}
     assert runs["pre_relax"].run_type == "PBEsol"
     # each starts where the one before ended, and the energy is that of the last
@@ -119,7 +123,7 @@ def test_known_errors_are_mended(tmp_path: Path, goes_wrong: Modes, mode: str, e
     vasp.prepare(CRYSTAL, place)
     goes_wrong(f"*/relax={mode}")
     result = vasp.run(place, seconds=None)
-    assert (result.status, result.mended) == (Status.OK, (error,))
+    assert (result.status, result.corrected_errors) == (Status.OK, (error,))
 
 
 def test_a_killed_run_goes_on_from_its_geometry(tmp_path: Path, goes_wrong: Modes) -> None:

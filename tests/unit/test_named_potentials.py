@@ -342,7 +342,7 @@ def test_mace_where_it_is_installed(tmp_path):
         avg_num_neighbors=20.0,
         atomic_numbers=[11, 17],
         correlation=2,
-        gate=torch.nn.functional.silu,
+        filter=torch.nn.functional.silu,
         atomic_inter_scale=1.0,
         atomic_inter_shift=0.0,
     )

@@ -13,7 +13,7 @@ from chggen.config.contracts import POTENTIALS
 from chggen.errors import CheckpointError
 from chggen.potential import load as checkpoints
 from chggen.potential import load_potential
-from chggen.potential.chgnet.ops import Bags, Gate, Linear
+from chggen.potential.chgnet.ops import Gate, Linear, Multisets
 from chggen.units import GPA_PER_EV_PER_A3
 
 torch.set_num_threads(1)
@@ -223,13 +223,13 @@ def test_bags_are_a_matrix_and_its_transpose():
     matrix = torch.zeros(5, 4, dtype=torch.float64)
     row = torch.repeat_interleave(torch.arange(5), size)
     matrix.index_put_((row, index), torch.ones(6, dtype=torch.float64), accumulate=True)
-    bags = Bags.of(index, size, 4)
+    multisets = Multisets.of(index, size, 4)
     table = torch.randn(4, 3, dtype=torch.float64)
-    assert torch.allclose(bags(table), matrix @ table)
-    assert torch.allclose(bags.mT(bags(table)), matrix.T @ matrix @ table)
+    assert torch.allclose(multisets(table), matrix @ table)
+    assert torch.allclose(multisets.mT(multisets(table)), matrix.T @ matrix @ table)
     pair = torch.randn(4, 2, 3, dtype=torch.float64)
     expected = torch.einsum("rt,tbd->brd", matrix, pair).reshape(10, 3)
-    twofold = bags.twofold()
+    twofold = multisets.twofold()
     assert torch.allclose(twofold(pair.view(8, 3)), expected)
     back = torch.einsum("rt,brd->tbd", matrix, expected.view(2, 5, 3)).reshape(8, 3)
     assert torch.allclose(twofold.mT(expected), back)

@@ -192,7 +192,7 @@ def test_a_phase_found_again_is_known_and_on_the_hull(referenced: Path, tmp_path
     assert rows["layers.cif"]["decomposition_energy"] == pytest.approx(0.0, abs=1e-3)
     same = {p.label: p.formation_energy_per_atom for p in found.phases}["compound.cif"]
     assert rows["compound.cif"]["formation_energy_per_atom"] == pytest.approx(same, abs=1e-4)
-    assert {row["gate"] for row in rows.values()} == {"known_phase"}
+    assert {row["filter"] for row in rows.values()} == {"known_phase"}
 
 
 def test_another_potential_than_the_references_is_refused(referenced: Path, tmp_path: Path) -> None:

@@ -265,7 +265,7 @@ def test_stress_is_a_criterion_when_the_cell_is_free(model):
 
 
 def test_overlapping_atoms_are_pushed_apart(model):
-    """At 0.7 Å CHGNet attracts: without the wall the pair falls together."""
+    """At 0.7 Å CHGNet attracts: without the repulsion the pair falls together."""
     frac = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.36], [0.05, 0.45, 0.9]])
     start = Crystal.of(np.eye(3) * 5, [30, 16, 16, 16], frac)
     assert start.min_distance == pytest.approx(0.7)

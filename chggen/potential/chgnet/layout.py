@@ -1,4 +1,4 @@
-"""Where each row of a batched graph gets its terms from, as bags of rows."""
+"""Where each row of a batched graph gets its terms from, as multisets of rows."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from chggen.potential.chgnet.graph import Graph
-from chggen.potential.chgnet.ops import Bags, padded
+from chggen.potential.chgnet.ops import Multisets, padded
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Bags of a batch.
+    """Multisets of a batch.
 
     Shapes: N atoms, K short bonds, U bonds and A angles, the last two padded. Directed
-    edges are [2, U]: all bonds seen from ``first``, then from ``second``. The two large bags
+    edges are [2, U]: all bonds seen from ``first``, then from ``second``. The two large multisets
     serve both branches of a gated MLP: tables hold (core, gate) per row, results are
     [core, gate] of all rows.
     """
@@ -23,15 +23,15 @@ class Layout:
     n_bonds: int
     n_angles: int
     #: [2N + K, 2] -> [2, 2, U], from a table of centres, neighbours and short bonds
-    edges: Bags
+    edges: Multisets
     #: [2, U] -> [N], by centre
-    to_atoms: Bags
+    to_atoms: Multisets
     #: [2K + N, 2] -> [2, A], from a table of left bonds, right bonds and corners
-    angles: Bags
+    angles: Multisets
     #: [A] -> [K], by left bond
-    to_bonds: Bags
+    to_bonds: Multisets
     #: [K] -> [A]
-    right_bond: Bags
+    right_bond: Multisets
     #: [N, 1] 1 for atoms of structures with an angle, else 0
     has_angle: Tensor
 
@@ -50,10 +50,10 @@ class Layout:
             padded(u),
             padded(len(left)),
             _edges(graph, centre, 2 * edge).twofold(),
-            Bags.of(centre, edge, n).mT,
-            Bags.of(sides.view(-1), 3 * angle, 2 * k + n).twofold(),
-            Bags.of(left, angle, k).mT,
-            Bags.of(right, angle, k),
+            Multisets.of(centre, edge, n).mT,
+            Multisets.of(sides.view(-1), 3 * angle, 2 * k + n).twofold(),
+            Multisets.of(left, angle, k).mT,
+            Multisets.of(right, angle, k),
             has_angle[graph.system_idx],
         )
 
@@ -64,7 +64,7 @@ def _ones(index: Tensor) -> Tensor:
     return F.pad(torch.ones_like(index), (0, padded(rows) - rows))
 
 
-def _edges(graph: Graph, centre: Tensor, size: Tensor) -> Bags:
+def _edges(graph: Graph, centre: Tensor, size: Tensor) -> Multisets:
     """Two entries per directed edge, three if its bond is short."""
     n, u, k = len(graph.system_idx), len(graph.first), len(graph.short)
     size.view(2, -1)[:, graph.short] = 3
@@ -74,4 +74,4 @@ def _edges(graph: Graph, centre: Tensor, size: Tensor) -> Bags:
     index[place + 1] = torch.stack([graph.second, graph.first]) + n
     short = torch.arange(2 * n, 2 * n + k, device=centre.device)
     index[place[:, graph.short] + 2] = short.expand(2, k)
-    return Bags.of(index, size, 2 * n + k)
+    return Multisets.of(index, size, 2 * n + k)

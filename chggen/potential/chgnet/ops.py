@@ -5,7 +5,7 @@ make them cheap here, all exact up to rounding:
 
 - the first linear map of a gated MLP acts on concatenated features of atoms and bonds; it
   is split, applied once per atom and bond, and only the *results* are gathered and added;
-- gathers, sums and their transposes are sums over bags of rows (``embedding_bag``), several
+- gathers, sums and their transposes are sums over multisets of rows (``embedding_bag``), several
   times faster than ``index_select`` and ``index_add``;
 - the rest of the MLP, its weighting and its gradient are one autograd function, without
   weight gradients and with few intermediates, that goes through the rows in blocks which
@@ -76,7 +76,7 @@ class Linear(Function):
 
 
 @dataclass(frozen=True)
-class Bags:
+class Multisets:
     """A sparse 0/1 matrix [R, T] in both orientations.
 
     Row r of the product with a table [T, d] is the sum of the table's rows
@@ -90,12 +90,12 @@ class Bags:
     offset_back: Tensor
 
     @classmethod
-    def of(cls, index: Tensor, size: Tensor, n_table: int) -> "Bags":
-        """Bags of table rows.
+    def of(cls, index: Tensor, size: Tensor, n_table: int) -> "Multisets":
+        """Multisets of table rows.
 
         Args:
-            index: table rows, bag after bag.
-            size: [R] number of entries of each bag; padding has none.
+            index: table rows, multiset after multiset.
+            size: [R] number of entries of each multiset; padding has none.
             n_table: number of rows of the table.
         """
         row = torch.repeat_interleave(torch.arange(len(size), device=size.device), size)
@@ -103,18 +103,18 @@ class Bags:
         order = torch.argsort(index, stable=True)
         return cls(index, size.cumsum(0) - size, row[order], count.cumsum(0) - count)
 
-    def twofold(self) -> "Bags":
-        """The same bags for tables [T, 2, d] and results [2, R, d], both flattened."""
+    def twofold(self) -> "Multisets":
+        """The same multisets for tables [T, 2, d] and results [2, R, d], both flattened."""
         rows, entries = len(self.offset), len(self.index)
         size = torch.diff(self.offset_back, append=self.offset_back.new_tensor([entries]))
-        # bags of the transpose go in pairs: those of row 2t, then the same plus R
+        # multisets of the transpose go in pairs: those of row 2t, then the same plus R
         within = torch.arange(entries, device=size.device)
         within += torch.repeat_interleave(self.offset_back, size)
         back = torch.empty_like(within.repeat(2))
         back[within] = self.index_back
         back[within + torch.repeat_interleave(size, size)] = self.index_back + rows
         start = torch.stack([2 * self.offset_back, 2 * self.offset_back + size], 1)
-        return Bags(
+        return Multisets(
             torch.cat([2 * self.index, 2 * self.index + 1]),
             torch.cat([self.offset, self.offset + entries]),
             back,
@@ -122,12 +122,12 @@ class Bags:
         )
 
     @property
-    def mT(self) -> "Bags":  # noqa: N802
+    def mT(self) -> "Multisets":  # noqa: N802
         """The transpose."""
-        return Bags(self.index_back, self.offset_back, self.index, self.offset)
+        return Multisets(self.index_back, self.offset_back, self.index, self.offset)
 
     def __call__(self, table: Tensor, *add: Tensor) -> Tensor:
-        """Sums over bags.
+        """Sums over multisets.
 
         Args:
             table: [T, d].
@@ -141,12 +141,12 @@ class Bags:
 
 
 class _BagSum(Function):
-    """Forward and transposed bag sums, with a broadcast addition in place."""
+    """Forward and transposed multiset sums, with a broadcast addition in place."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, bags: Bags, *add: Tensor) -> Tensor:  # noqa: ANN401
-        ctx.bags = bags
-        out = _sum_bags(table, bags.index, bags.offset)
+    def forward(ctx: Any, table: Tensor, multisets: Multisets, *add: Tensor) -> Tensor:  # noqa: ANN401
+        ctx.multisets = multisets
+        out = _sum_bags(table, multisets.index, multisets.offset)
         if add:
             copies = len(out) // max(len(add) * len(add[0]), 1)
             ctx.shape = (len(add), copies, *add[0].shape)
@@ -156,9 +156,9 @@ class _BagSum(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        bags, table = ctx.bags, None
+        multisets, table = ctx.multisets, None
         if ctx.needs_input_grad[0]:
-            table = _sum_bags(grad, bags.index_back, bags.offset_back)
+            table = _sum_bags(grad, multisets.index_back, multisets.offset_back)
         if len(ctx.needs_input_grad) == 2:  # noqa: PLR2004 - nothing was added
             return table, None
         parts = grad.view(ctx.shape)

@@ -1,11 +1,11 @@
-"""The gates of the screen, in order: what a structure must pass to go on to DFT."""
+"""The filters of the screen, in order: what a structure must pass to go on to DFT."""
 
 from enum import StrEnum
 from typing import Final
 
 
-class Gate(StrEnum):
-    """Where the screen stopped a structure (column ``gate``), in the order they are asked."""
+class Filter(StrEnum):
+    """Where the screen stopped a structure (column ``filter``), in the order they are asked."""
 
     #: no relaxed structure: the status of the row says what became of it
     FAILED = "failed"
@@ -31,17 +31,17 @@ class Gate(StrEnum):
     SELECTED = "selected"
 
 
-#: What failing each gate means, for reports and docs.
-GATE_TEXT: Final[dict[Gate, str]] = {
-    Gate.FAILED: "no relaxed structure",
-    Gate.NOT_CONVERGED: "relaxation ran out of steps",
-    Gate.TOO_CLOSE: "two atoms too close",
-    Gate.ABOVE_THRESHOLD: "E_d at or above the threshold",
-    Gate.DUPLICATE: "the same as a better one",
-    Gate.KNOWN_PHASE: "a known phase",
-    Gate.NOT_SYMMETRIC: "no space group above P-1",
-    Gate.SPACE_GROUP_FULL: "enough better ones in its space group",
-    Gate.OVER_LIMIT: "enough better ones of its composition",
-    Gate.SECOND_THRESHOLD: "E_d by the second potential at or above its threshold",
-    Gate.SELECTED: "goes on to DFT",
+#: What failing each filter means, for reports and docs.
+FILTER_TEXT: Final[dict[Filter, str]] = {
+    Filter.FAILED: "no relaxed structure",
+    Filter.NOT_CONVERGED: "relaxation ran out of steps",
+    Filter.TOO_CLOSE: "two atoms too close",
+    Filter.ABOVE_THRESHOLD: "E_d at or above the threshold",
+    Filter.DUPLICATE: "the same as a better one",
+    Filter.KNOWN_PHASE: "a known phase",
+    Filter.NOT_SYMMETRIC: "no space group above P-1",
+    Filter.SPACE_GROUP_FULL: "enough better ones in its space group",
+    Filter.OVER_LIMIT: "enough better ones of its composition",
+    Filter.SECOND_THRESHOLD: "E_d by the second potential at or above its threshold",
+    Filter.SELECTED: "goes on to DFT",
 }

@@ -23,12 +23,12 @@ def test_every_structure_leaves_its_way(tmp_path):
     relax(source, tmp_path / "plain.parquet", settings)
     relax(source, tmp_path / "relaxed.parquet", settings.model_copy(update={"trajectories": True}))
     rows = parquet.read(tmp_path / "relaxed.parquet", "relaxed")
-    files = {path.name for path in (tmp_path / "relaxed_paths").iterdir()}
+    files = {path.name for path in (tmp_path / "relaxed_trajectories").iterdir()}
     assert files == {f"{row['parent_id']}.h5" for row in rows}
     plain = parquet.read(tmp_path / "plain.parquet", "relaxed")
     for row, other in zip(rows, plain, strict=True):
         assert row["energy_per_atom"] == other["energy_per_atom"]
-        path = tmp_path / "relaxed_paths" / f"{row['parent_id']}.h5"
+        path = tmp_path / "relaxed_trajectories" / f"{row['parent_id']}.h5"
         with TorchSimTrajectory(path) as way:
             frames = row["steps"] + 1
             energies = way.get_array("energy")
@@ -48,4 +48,4 @@ def test_no_folder_unless_asked_for(tmp_path):
     source = tmp_path / "generated.parquet"
     parquet.write(source, "generated", [row_of(0, salt())], {})
     relax(source, tmp_path / "relaxed.parquet", RelaxConfig(max_steps=1))
-    assert not (tmp_path / "relaxed_paths").exists()
+    assert not (tmp_path / "relaxed_trajectories").exists()

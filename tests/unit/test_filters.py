@@ -1,4 +1,4 @@
-"""The gates of the screen: who goes on, who stops where, and that the counts add up."""
+"""The filters of the screen: who goes on, who stops where, and that the counts add up."""
 
 import json
 from collections import Counter
@@ -20,7 +20,7 @@ from chggen.errors import ConfigError, Status
 from chggen.reference.reference import load_reference
 from chggen.report import screening
 from chggen.report.sections import Rates
-from chggen.screening.gates import GATE_TEXT, Gate
+from chggen.screening.filters import FILTER_TEXT, Filter
 from chggen.screening.selection import cut, select
 from chggen.stages.screen import screen
 from chggen.structure import composition as comp
@@ -34,7 +34,7 @@ BUILTIN = ReferenceConfig()
 
 
 def row(name: str, energy: float, **other: Any) -> parquet.Row:
-    """A judged row that passes every gate but perhaps the threshold of 0.1."""
+    """A judged row that passes every filter but perhaps the threshold of 0.1."""
     return {
         "id": name, "composition": "ZnS", "status": Status.OK, "reason": "", "converged": True,
         "min_distance": 2.3, "energy_per_atom": energy - 3.0, "decomposition_energy": energy,
@@ -43,9 +43,9 @@ def row(name: str, energy: float, **other: Any) -> parquet.Row:
     } | other  # fmt: skip
 
 
-def gates(rows: list[parquet.Row], **chosen: Any) -> dict[str, str]:
+def filters(rows: list[parquet.Row], **chosen: Any) -> dict[str, str]:
     select(rows, ScreenConfig(**chosen))
-    return {r["id"]: str(r["gate"]) for r in rows}
+    return {r["id"]: str(r["filter"]) for r in rows}
 
 
 def test_each_row_stops_at_the_first_gate_it_fails() -> None:
@@ -59,7 +59,7 @@ def test_each_row_stops_at_the_first_gate_it_fails() -> None:
         row("low symmetry", 0.06, symmetric=False, space_group_number=1),
         {"id": "lost", "composition": "ZnS", "status": Status.EXPLODED, "reason": "volume × 9"},
     ]
-    assert gates(rows, require_symmetric=True) == {
+    assert filters(rows, require_symmetric=True) == {
         "good": "selected",
         "steps": "not_converged",
         "close": "too_close",
@@ -69,27 +69,27 @@ def test_each_row_stops_at_the_first_gate_it_fails() -> None:
         "low symmetry": "not_symmetric",
         "lost": "failed",
     }
-    why = {r["id"]: r["gate_reason"] for r in rows}
+    why = {r["id"]: r["filter_reason"] for r in rows}
     assert "volume × 9" in why["lost"]
     assert "0.70 Å" in why["close"]
     assert why["known"] == "matches mp-1"
     assert why["high"] == "E_d 0.300 ≥ 0.1 eV/atom"
     assert why["good"] == ""
     assert [r["id"] for r in rows if r["selected"]] == ["good"]
-    assert gates(rows)["low symmetry"] == "selected"
+    assert filters(rows)["low symmetry"] == "selected"
 
 
 def test_limits_keep_the_best() -> None:
     rows = [row(str(i), 0.05 - 0.01 * i, space_group_number=5 + (i == 4)) for i in range(5)]
-    assert gates(rows, max_selected=2) == {
+    assert filters(rows, max_selected=2) == {
         "4": "selected", "3": "selected", "2": "over_limit", "1": "over_limit", "0": "over_limit",
     }  # fmt: skip
-    found = gates(rows, max_per_space_group=1)
+    found = filters(rows, max_per_space_group=1)
     assert {k for k, g in found.items() if g == "selected"} == {"4", "3"}
     assert set(found.values()) == {"selected", "space_group_full"}
     # the limits are of one composition each
     rows.append(row("other", 0.0, composition="ZnP2"))
-    assert gates(rows, max_selected=1)["other"] == "selected"
+    assert filters(rows, max_selected=1)["other"] == "selected"
 
 
 def test_the_best_of_a_composition_goes_on_though_it_is_above() -> None:
@@ -99,16 +99,16 @@ def test_the_best_of_a_composition_goes_on_though_it_is_above() -> None:
         row("best", 0.3),
         row("next", 0.4),
     ]
-    assert gates(rows)["best"] == "selected"
+    assert filters(rows)["best"] == "selected"
     assert [r["id"] for r in rows if r["guaranteed"]] == ["best"]
-    assert "best of its composition" in rows[2]["gate_reason"]
-    assert set(gates(rows, best_per_composition=False).values()) == {
+    assert "best of its composition" in rows[2]["filter_reason"]
+    assert set(filters(rows, best_per_composition=False).values()) == {
         "not_converged", "above_threshold",
     }  # fmt: skip
     assert not any(r["guaranteed"] for r in rows)
     # no need for it where one is below
     rows.append(row("below", 0.05))
-    assert gates(rows)["best"] == "above_threshold"
+    assert filters(rows)["best"] == "above_threshold"
 
 
 def test_the_second_threshold_cuts_what_is_known() -> None:
@@ -121,15 +121,15 @@ def test_the_second_threshold_cuts_what_is_known() -> None:
         row("alone", 0.01, composition="ZnP2", second_decomposition_energy=0.09, **second),
         row("worse", 0.02, composition="ZnP2", second_decomposition_energy=0.10, **second),
     ]
-    gates(rows, **chosen)
+    filters(rows, **chosen)
     cut(rows, ScreenConfig(**chosen))
-    assert {r["id"]: str(r["gate"]) for r in rows} == {
+    assert {r["id"]: str(r["filter"]) for r in rows} == {
         "good": "selected", "bad": "second_threshold", "unknown": "selected",
         "alone": "selected", "worse": "second_threshold",
     }  # fmt: skip
     assert [r["id"] for r in rows if r["guaranteed"]] == ["alone"]
-    assert "0.050 ≥ 0.03 eV/atom by chgnet-r2scan" in rows[1]["gate_reason"]
-    gates(rows, **chosen, best_per_composition=False)
+    assert "0.050 ≥ 0.03 eV/atom by chgnet-r2scan" in rows[1]["filter_reason"]
+    filters(rows, **chosen, best_per_composition=False)
     cut(rows, ScreenConfig(**chosen, best_per_composition=False))
     assert not any(r["selected"] for r in rows if r["composition"] == "ZnP2")
 
@@ -152,11 +152,11 @@ def test_every_row_has_a_gate_whatever_the_order(values: list[Any], most: int) -
         for i, (energy, good, twin, group, formula, known) in enumerate(values)
     ]
     chosen = {"max_selected": most, "max_per_space_group": 2}
-    first = gates(rows, **chosen)
-    assert first == gates(rows[::-1], **chosen)
+    first = filters(rows, **chosen)
+    assert first == filters(rows[::-1], **chosen)
     for r in rows:
-        assert r["gate"] in GATE_TEXT
-        assert (r["gate"] == Gate.SELECTED) == r["selected"]
+        assert r["filter"] in FILTER_TEXT
+        assert (r["filter"] == Filter.SELECTED) == r["selected"]
         assert not r["guaranteed"] or r["selected"]
     for formula in ("ZnS", "ZnP2"):
         own = [r for r in rows if r["composition"] == formula]
@@ -217,7 +217,7 @@ def screened(folder: Path, found: list[tuple[Crystal, float, bool]], **chosen: A
 def test_a_converged_structure_stands_for_one_that_is_not(tmp_path: Path) -> None:
     found = screened(tmp_path, [(blende(), -1.01, False), (blende(5.42), -1.0, True)])
     assert found[0]["duplicate_of"] == found[1]["id"]
-    assert [r["gate"] for r in found] == ["not_converged", "selected"]
+    assert [r["filter"] for r in found] == ["not_converged", "selected"]
     assert [r["rank"] for r in found] == [None, 1]
 
 
@@ -277,7 +277,7 @@ def test_the_funnel_adds_up_for_system_composition_and_route(invented: Any) -> N
     for place in places:
         here = [r for r in rows if (r["composition"], r["route"]) == place]
         funnel = [r for r in here if r["quantity"].startswith("funnel/")]
-        assert [r["quantity"] for r in funnel] == [f"funnel/{gate}" for gate in Gate]
+        assert [r["quantity"] for r in funnel] == [f"funnel/{name}" for name in Filter]
         (tried,) = (r for r in here if r["quantity"] == "attempted")
         (chosen,) = (r for r in here if r["quantity"] == "selected")
         assert sum(r["k"] for r in funnel) == tried["n"]
@@ -285,26 +285,26 @@ def test_the_funnel_adds_up_for_system_composition_and_route(invented: Any) -> N
         for r in funnel:
             assert r["n"] == tried["n"]
             assert r["low"] <= r["value"] <= r["high"]
-    counts = Counter(outcomes.attempts["gate"])
+    counts = Counter(outcomes.attempts["filter"])
     whole = {
         r["quantity"]: r["k"] for r in rows if (r["composition"], r["route"]) == ("all", "all")
     }
-    assert all(whole[f"funnel/{gate}"] == n for gate, n in counts.items())
+    assert all(whole[f"funnel/{name}"] == n for name, n in counts.items())
 
 
 def test_the_funnel_on_the_page_adds_up(invented: Any) -> None:
     outcomes, rows = invented
-    lines = screening.gates(outcomes, Rates(rows))
+    lines = screening.filters(outcomes, Rates(rows))
     left = len(outcomes.attempts)
     for line in lines[:-1]:
         left -= line["rate"]["k"]
         assert line["left"] == left
-        assert line["reasons"] or line["gate"] == "duplicate"
-    (high,) = (line for line in lines if line["gate"] == "above_threshold")
+        assert line["reasons"] or line["filter"] == "duplicate"
+    (high,) = (line for line in lines if line["filter"] == "above_threshold")
     assert high["reasons"] == ["E_d < 0.1 eV/atom"]
-    assert lines[-1]["gate"] == "selected"
+    assert lines[-1]["filter"] == "selected"
     assert lines[-1]["rate"]["k"] == left
-    by = screening.gates_by_composition(outcomes)
+    by = screening.filters_by_composition(outcomes)
     assert sum(sum(line["counts"]) for line in by["lines"]) == len(outcomes.attempts)
 
 
