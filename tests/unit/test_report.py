@@ -169,7 +169,7 @@ def test_cards_show_the_best_first_and_one_of_each_composition(made):
 
 def test_warnings_stand_at_the_top(made):
     words = Page(made[1]).text
-    top = words[: words.index("How far they came")]
+    top = words[: words.index("Funnel")]
     assert "Few structures" in top  # 24 of each composition
     assert "advises 30 meV/atom" in top  # the threshold is 0.1 eV/atom
     assert "reference is not complete" in top
