@@ -60,7 +60,13 @@ def _check_reference(
 
 
 def facts(stage: str, config: Config, name: str) -> dict[str, Any]:
-    """What a stage of a system depends on beside section ``dft``; nothing for other stages."""
+    """What a stage of a system depends on beside section ``dft``; nothing for other stages.
+
+    Args:
+        stage: name of the stage.
+        config: the whole configuration.
+        name: of the system.
+    """
     match stage:
         case "submit":
             return _submit_facts(config, name)

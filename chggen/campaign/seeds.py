@@ -9,7 +9,14 @@ import numpy as np
 def seed_sequence(
     campaign_seed: int, composition: str, lattice_seed: int, stage: str
 ) -> np.random.SeedSequence:
-    """Random stream of one stage of one shard; no other shard has a part in it."""
+    """Random stream of one stage of one shard; no other shard has a part in it.
+
+    Args:
+        campaign_seed: key ``seed`` of the config.
+        composition: canonical formula.
+        lattice_seed: of the shard.
+        stage: name of the stage.
+    """
     key = f"{composition}/{lattice_seed}/{stage}".encode()
     words = np.frombuffer(hashlib.sha256(key).digest(), dtype=np.uint32)
     return np.random.SeedSequence([campaign_seed, *(int(w) for w in words)])

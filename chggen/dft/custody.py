@@ -113,6 +113,11 @@ def run(folder: Path, command: Sequence[str], deadline: Deadline) -> Ended:
     """Run VASP in a folder that holds its inputs, until it ends, fails or time is over.
 
     Whatever ends this function (also an exception, SIGINT or SIGTERM) ends VASP.
+
+    Args:
+        folder: holds the inputs of one step.
+        command: VASP with its launcher, as an argument list.
+        deadline: when to stop cleanly.
     """
     _keep_log(folder)
     _end_orphan(folder)

@@ -209,7 +209,14 @@ def primitive_cell(crystal: Crystal) -> Crystal:
 
 
 def result_of(directory: Path, job: Job, ended: _Ended, wall_time: float) -> Result:
-    """What the files of a directory say, and the process if it left none."""
+    """What the files of a directory say, and the process if it left none.
+
+    Args:
+        directory: of the calculation.
+        job: what was to be computed.
+        ended: how the process ended.
+        wall_time: seconds of all attempts.
+    """
     finished = _finished(directory, job)
     steps = [r for s in job.recipe if (r := files.read_result(directory, s)) is not None]
     latest = StepResult.read(directory / files.RELAX / files.LATEST)

@@ -75,7 +75,13 @@ def potcar_of(directory: Path, settings: DftConfig) -> str:
 
 
 def write(made: Any, folder: Path, *, spec: bool) -> None:  # noqa: ANN401
-    """Write the inputs of one step, a VaspInputSet of pymatgen's."""
+    """Write the inputs of one step, a VaspInputSet of pymatgen's.
+
+    Args:
+        made: input set of pymatgen's.
+        folder: of the step.
+        spec: write only the symbols of the POTCARs (POTCAR.spec).
+    """
     with warnings.catch_warnings():
         # about POTCAR hashes, missing band gaps, default moments: once per structure,
         # nothing that the user can act on

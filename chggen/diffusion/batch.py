@@ -99,7 +99,13 @@ class Graph:
 
 
 def neighbour_graph(batch: Batch, cutoff: float, most: int) -> Graph:
-    """Graph of the ``most`` nearest neighbours within ``cutoff`` (Å) of each atom."""
+    """Graph of the ``most`` nearest neighbours within ``cutoff`` (Å) of each atom.
+
+    Args:
+        batch: crystals.
+        cutoff: radius, Å.
+        most: neighbours kept per atom, k.
+    """
     # imported here: torch-sim takes seconds to import and training data need it late
     from chggen.compute.neighbours import neighbour_list
 

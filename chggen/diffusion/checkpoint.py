@@ -45,7 +45,13 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def save_network(path: Path, network: ScoreNetwork, card: Mapping[str, Any]) -> str:
-    """Write weights and card side by side; returns the hash."""
+    """Write weights and card side by side; returns the hash.
+
+    Args:
+        path: .safetensors file; the card lies beside it as .json.
+        network: its weights and settings are written.
+        card: what else the card says.
+    """
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     digest = tensors_hash(tensors)
     full = {

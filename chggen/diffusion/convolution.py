@@ -55,6 +55,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     On CPUs that are not Intel's, torch's own choice (MKL) leaves half of the vector width
     unused and takes twice as long as oneDNN, which torch's compiler uses through this
     operator. It knows no gradient, and a call of it costs some 20 µs.
+
+    Args:
+        x: [..., in].
+        weight: [out, in].
+        bias: [out], if there is one.
     """
     if (
         ONEDNN
@@ -227,7 +232,15 @@ class Convolution(nn.Module):
         radial: Tensor,
         matrices: list[Tensor],
     ) -> list[Tensor]:
-        """Messages per degree; degree 0 carries the gates of the others behind it."""
+        """Messages per degree; degree 0 carries the gates of the others behind it.
+
+        Args:
+            features: per degree l [n, 2l+1, channels].
+            condition: scalars of each atom that shape the radial weights [n, condition].
+            neighbours: [n, k] atom indices.
+            radial: radial basis of each edge [n, k, basis].
+            matrices: couplings contracted with the harmonics, one per path.
+        """
         centre, far = self.centre_in(condition), self.neighbour_in(condition)
         table, sums = self.repeated(features), []
         for atoms in pieces(neighbours):

@@ -68,7 +68,15 @@ def sample(
     batch_atoms: int,
     progress: Progress | None = None,
 ) -> list[Placed]:
-    """Sample every task, in order; a structure that fails does not touch the others."""
+    """Sample every task, in order; a structure that fails does not touch the others.
+
+    Args:
+        tasks: cells with their atoms, and which of them are guests.
+        network: score network.
+        sampler: preset.
+        batch_atoms: most atoms sampled at once.
+        progress: called with (structures done, structures in all), in fractions.
+    """
     results: dict[int, Placed] = {
         index: Placed(None, "cell is not finite or has no room", 0)
         for index, task in enumerate(tasks)

@@ -103,6 +103,14 @@ class Layer(nn.Module):
         """New features per degree, [n, 2l+1, channels].
 
         Degrees that ``features`` leaves out are zero, as all above 0 are at the start.
+
+        Args:
+            features: per degree l [n, 2l+1, channels].
+            embedding: species and noise level of each atom [n, width].
+            batch: the crystals.
+            neighbours: [n, k] atom indices.
+            radial: radial basis of each edge [n, k, basis].
+            matrices: couplings contracted with the harmonics, one per path.
         """
         scalars = self.norm_in(features[0][:, 0])
         condition = functional.silu(self.condition(torch.cat([scalars, embedding], -1)))
@@ -181,7 +189,13 @@ class ScoreNetwork(nn.Module):
         return torch.cat([species, self.noise(bumps)], -1)
 
     def forward(self, batch: Batch, graph: Graph, sigma: Tensor) -> Tensor:
-        """Predict u [n, 3] (unit noise, sign of the score) at noise levels ``sigma`` [n] in Å."""
+        """Predict u [n, 3] (unit noise, sign of the score) at noise levels ``sigma`` [n] in Å.
+
+        Args:
+            batch: crystals at noisy positions.
+            graph: their neighbours, of :meth:`graph`.
+            sigma: [n] noise level of each atom, Å; 0 on clean hosts.
+        """
         distance = graph.vectors.norm(dim=-1)
         weight = envelope(distance, graph.reach)[..., None] / math.sqrt(self.settings.neighbours)
         degrees = list(range(len(self.settings.channels)))

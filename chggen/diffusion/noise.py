@@ -17,12 +17,25 @@ Noise = Callable[[], Tensor]
 
 
 def geometric_levels(sigma_max: float, sigma_min: float, steps: int) -> list[float]:
-    """σ_T … σ_0 in Å, T = ``steps``, log-spaced, highest first."""
+    """σ_T … σ_0 in Å, T = ``steps``, log-spaced, highest first.
+
+    Args:
+        sigma_max: highest level, Å.
+        sigma_min: lowest level, Å.
+        steps: number of steps T; T + 1 levels.
+    """
     return [float(s) for s in np.geomspace(sigma_max, sigma_min, steps + 1)]
 
 
 def edm_levels(sigma_max: float, sigma_min: float, count: int, rho: float) -> list[float]:
-    """σ grid of Karras et al. (arXiv:2206.00364, eq. 5), highest first, followed by 0."""
+    """σ grid of Karras et al. (arXiv:2206.00364, eq. 5), highest first, followed by 0.
+
+    Args:
+        sigma_max: highest level, Å.
+        sigma_min: lowest level above 0, Å.
+        count: levels above 0.
+        rho: how the grid bends towards low noise; 1 is linear.
+    """
     steps = np.linspace(0, 1, count)
     top, bottom = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     return [*(float(s) for s in (top + steps * (bottom - top)) ** rho), 0.0]

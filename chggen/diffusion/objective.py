@@ -57,7 +57,13 @@ class Noised:
 
 
 def sample_sigma(count: int, settings: TrainingSettings, rng: np.random.Generator) -> Tensor:
-    """Noise levels [count] in Å: log-uniform in the core range or in the whole."""
+    """Noise levels [count] in Å: log-uniform in the core range or in the whole.
+
+    Args:
+        count: number of levels, one per crystal.
+        settings: ranges in Å and the share of the core range.
+        rng: random stream of the step.
+    """
     bounds = np.log([settings.sigma_range, settings.sigma_core])
     pick = (rng.random(count) < settings.core_share).astype(int)
     low, high = bounds[pick, 0], bounds[pick, 1]
@@ -69,6 +75,11 @@ def sample_guests(batch: Batch, share: float, rng: np.random.Generator) -> Tenso
 
     Guests are all atoms of one or two elements, as in a campaign, or in one case of
     four any atoms. A crystal never stays without a host or without a guest.
+
+    Args:
+        batch: crystals.
+        share: probability that a crystal keeps clean hosts.
+        rng: random stream of the step.
     """
     numbers = batch.atomic_numbers.cpu().numpy()
     guests = np.ones(len(numbers), dtype=bool)
@@ -91,7 +102,14 @@ def sample_guests(batch: Batch, share: float, rng: np.random.Generator) -> Tenso
 
 
 def add_noise(batch: Batch, sigma: Tensor, guests: Tensor, noise: Tensor) -> Noised:
-    """Noise ``sigma`` [s] (Å) on the guests of each crystal; ``noise`` [n, 3] is e."""
+    """Noise ``sigma`` [s] (Å) on the guests of each crystal; ``noise`` [n, 3] is e.
+
+    Args:
+        batch: crystals at their clean positions.
+        sigma: [s] noise level of each crystal, Å.
+        guests: [n] True for atoms that get noise.
+        noise: [n, 3] unit noise e.
+    """
     per_atom = sigma.to(batch.positions)[batch.system] * guests
     noise = noise.to(batch.positions) * guests[:, None]
     free = batch.mean(guests[:, None].to(noise.dtype)).squeeze(-1) == 1
@@ -105,6 +123,12 @@ def error_by_level(
 
     ``plain`` counts the whole noise, ``centred`` leaves out its unknowable mean, which
     costs 1/N per structure of N atoms whatever the network.
+
+    Args:
+        network: in evaluation mode.
+        batches: clean crystals.
+        levels: noise levels, Å.
+        seed: of the noise, the same at every level.
     """
     result = {}
     with torch.no_grad():

@@ -100,7 +100,15 @@ class PaperSampler:
         noise: Noise,
         progress: Progress = _silent,
     ) -> Tensor:
-        """Unconditional generation from x_T; returns positions [n, 3]."""
+        """Unconditional generation from x_T; returns positions [n, 3].
+
+        Args:
+            x: start [n, 3], Å, of :meth:`start`.
+            score: score function.
+            batch: the crystals.
+            noise: random numbers.
+            progress: called after each level.
+        """
         grid = self.grid()
         for step in range(self.levels):
             x, _ = self._down(x, grid[step], grid[step + 1], score, batch, noise)
@@ -181,7 +189,15 @@ class FastSampler:
         noise: Noise,
         progress: Progress = _silent,
     ) -> Tensor:
-        """Unconditional generation; returns positions [n, 3]."""
+        """Unconditional generation; returns positions [n, 3].
+
+        Args:
+            x: start [n, 3], Å, of :meth:`start`.
+            score: score function.
+            batch: the crystals.
+            noise: random numbers.
+            progress: called after each level.
+        """
         everyone = torch.ones_like(batch.system, dtype=torch.bool)
         return self.inpaint(x, x, everyone, score, batch, noise, progress)
 
@@ -197,8 +213,16 @@ class FastSampler:
     ) -> Tensor:
         """Guests given a clean host: only guests carry noise and move.
 
-        Arguments as in :meth:`PaperSampler.inpaint`; the score must be one that was
-        trained with clean hosts.
+        The score must be one that was trained with clean hosts.
+
+        Args:
+            x: start of all atoms [n, 3], Å; hosts' rows are not used.
+            host: clean positions [n, 3], Å; guests' rows are not used.
+            guest: [n] True = guest, to be generated.
+            score: score function.
+            batch: not used; the same signature as the paper's sampler.
+            noise: random numbers.
+            progress: called after each level.
         """
         del batch
         mask = guest[:, None].to(x.dtype)

@@ -43,7 +43,13 @@ Log = Callable[[dict[str, Any]], None]
 
 
 def learning_rate(step: int, total: int, settings: TrainingSettings) -> float:
-    """Warm-up, plateau, then a straight line to zero over the last part of training."""
+    """Warm-up, plateau, then a straight line to zero over the last part of training.
+
+    Args:
+        step: optimiser step, from 0.
+        total: steps of the whole training.
+        settings: rate at the plateau, warm-up and share of the decay.
+    """
     warm = min(1.0, (step + 1) / max(settings.warmup_steps, 1))
     left = (total - step) / max(total * settings.decay_share, 1)
     return settings.learning_rate * warm * min(1.0, max(left, 0.0))
@@ -78,7 +84,15 @@ class Trainer:
     def start(
         cls, preset: Preset, data: StructureData, epochs: int, device: str, *, compiled: bool
     ) -> Self:
-        """Fresh network with the seed of the settings."""
+        """Fresh network with the seed of the settings.
+
+        Args:
+            preset: settings of network and training.
+            data: training structures.
+            epochs: passes over the data.
+            device: where to train.
+            compiled: use torch.compile.
+        """
         torch.manual_seed(preset.training.seed)
         network = ScoreNetwork(preset.network).to(device)
         trainer = cls(network, preset, data, epochs, torch.device(device), compiled)
@@ -206,7 +220,14 @@ class Trainer:
 
 
 def train(trainer: Trainer, directory: Path, validation: StructureData | None, log: Log) -> Path:
-    """Train to the end, saving on the way; returns the path of the final checkpoint."""
+    """Train to the end, saving on the way; returns the path of the final checkpoint.
+
+    Args:
+        trainer: fresh; goes on from a saved state in ``directory``.
+        directory: of state, log and final checkpoint.
+        validation: structures for the validation table, if there are any.
+        log: called with a record now and then.
+    """
     trainer.resume(directory)
     saved = logged = began = time.monotonic()
     before = trainer.seconds
@@ -236,7 +257,14 @@ def _progress(trainer: Trainer, losses: list[float]) -> dict[str, Any]:
 
 
 def finish(trainer: Trainer, directory: Path, validation: StructureData | None, log: Log) -> Path:
-    """Validate the averaged network and write checkpoint and card."""
+    """Validate the averaged network and write checkpoint and card.
+
+    Args:
+        trainer: at the end of its training.
+        directory: of the checkpoint.
+        validation: structures for the validation table, if there are any.
+        log: called with that table.
+    """
     network = trainer.averaged()
     card: dict[str, Any] = {
         "elements": _coverage(trainer.data),

@@ -34,6 +34,13 @@ def selecting(
     """Wrap a generator as a section of the config asks for.
 
     Only the diffusion model keeps space groups, so others are left free by ``auto``.
+
+    Args:
+        inner: makes the draws.
+        settings: section of the config; names the ranking potential.
+        candidates: draws per structure.
+        symmetry: space groups to keep while drawing.
+        potentials: section ``potentials`` of the config.
     """
     if inner.name != "diffusion" and symmetry == "auto":
         symmetry = "none"

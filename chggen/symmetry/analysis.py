@@ -86,6 +86,11 @@ def space_group(crystal: Crystal, symprec: float, angle_tolerance: float) -> Spa
     """Space group at a tolerance (Å, degrees); P1 with a reason if there is no verdict.
 
     Never raises for a bad structure (not finite, flat, atoms on top of each other).
+
+    Args:
+        crystal: any setting, primitive or not.
+        symprec: distance tolerance, Å.
+        angle_tolerance: degrees.
     """
     try:
         dataset = _dataset(_reduced(crystal)[0], symprec, angle_tolerance)
@@ -97,7 +102,13 @@ def space_group(crystal: Crystal, symprec: float, angle_tolerance: float) -> Spa
 def space_groups(
     crystal: Crystal, tolerances: Iterable[float], angle_tolerance: float
 ) -> list[int]:
-    """Space group number at each distance tolerance (Å), in that order."""
+    """Space group number at each distance tolerance (Å), in that order.
+
+    Args:
+        crystal: any setting.
+        tolerances: distance tolerances, Å.
+        angle_tolerance: degrees.
+    """
     return [space_group(crystal, t, angle_tolerance).number for t in tolerances]
 
 

@@ -170,7 +170,13 @@ def describe(combination: Combination) -> str:
 
 
 def site(number: int, position: Position, rng: np.random.Generator) -> Floats:
-    """A random site [3] on a position, fractional in the conventional cell."""
+    """A random site [3] on a position, fractional in the conventional cell.
+
+    Args:
+        number: space group number.
+        position: Wyckoff letter's place in the tables.
+        rng: random stream of the structure.
+    """
     wyckoff = next(w for w in spacegroups.group(number) if w.letter == position.letter)
     found: Floats = np.asarray(wyckoff.ops[0].operate(rng.random(3)), dtype=np.float64)
     return found
