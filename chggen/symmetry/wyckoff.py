@@ -174,7 +174,7 @@ def site(number: int, position: Position, rng: np.random.Generator) -> Floats:
 
     Args:
         number: space group number.
-        position: Wyckoff letter's place in the tables.
+        position: Wyckoff position of that group.
         rng: random stream of the structure.
     """
     wyckoff = next(w for w in spacegroups.group(number) if w.letter == position.letter)
