@@ -84,11 +84,12 @@ def subscripts(formula: str) -> str:
 
 
 def draw_rates(axes: plt.Axes, report: list[parquet.Row], compositions: list[str]) -> None:
-    """Symmetry success rates with their intervals."""
+    """Symmetry success rates of free draws, with their intervals."""
     for row in report:
-        if row["quantity"] != "symmetric" or row["composition"] not in compositions:
+        # what was imposed says nothing about the model
+        if (row["quantity"], row["draw_kind"]) != ("symmetric", "free"):
             continue
-        if row["route"] not in COLOURS:
+        if row["composition"] not in compositions or row["route"] not in COLOURS or not row["n"]:
             continue
         y = compositions.index(row["composition"]) + (
             0.13 if row["route"] == "inpainting" else -0.13
@@ -102,7 +103,7 @@ def draw_rates(axes: plt.Axes, report: list[parquet.Row], compositions: list[str
     axes.set_ylim(len(compositions) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.margins(x=0.25)
-    axes.set_xlabel("symmetric structures, % of all attempted")
+    axes.set_xlabel("symmetric, % of free draws")
     axes.set_title("Guests into a framework make crystals", fontsize=9, loc="left")
 
 

@@ -1,28 +1,29 @@
 """Counts with intervals and medians with quartiles: the rows of table ``report``.
 
-Every rate is k of n with n the full denominator, so that failures count as failures,
-and a 95 % Wilson interval (Wilson 1927, doi:10.1080/01621459.1927.10502953), which stays
-inside [0, 1] and is honest for few structures and for k = 0.
+Every rate is k of n with n the full denominator, so that failures count as failures. Its
+95 % interval is Wilson's where attempts are independent and that of clusters
+(:mod:`chggen.analysis.intervals`) where several descend from one generated structure.
 """
 
-import math
-from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from chggen.analysis.rows import ROUTES, Outcomes
+from chggen.analysis.intervals import clustered
+from chggen.analysis.rows import KINDS, ROUTES, Outcomes
 from chggen.config.model import Config
 from chggen.errors import Status
 from chggen.screening.filters import Filter
 from chggen.tables.parquet import Row
 from chggen.tables.schema import SCHEMAS
 
-#: Normal quantile of a two-sided 95 % interval.
-Z95: Final = 1.959963984540054
 ALL: Final = "all"
 _P_MINUS_1: Final = 2  # number of the space group with inversion only
+#: What makes a generated structure, and with it all that descends from it.
+_ANCESTOR: Final = ["composition", "seed", "index"]
 
 #: Quantities that are counted, and what each says.
 COUNTED: Final[dict[str, str]] = {
@@ -39,7 +40,7 @@ COUNTED: Final[dict[str, str]] = {
     "new": "unique and not a known phase",
     "selected": "goes on to DFT",
     "framework_found": "symmetric framework found in a relaxed structure",
-    "symmetric_per_generated": "generated structures with at least one symmetric descendant",
+    "symmetric_per_generated": "generated structures that are symmetric or have such a descendant",
 }
 #: Quantities that are measured: (quantity, table whose column of that name has the unit).
 MEASURED: Final[dict[str, str]] = {
@@ -63,29 +64,6 @@ _FLAGS: Final = (
     "new",
     "selected",
 )
-
-
-def wilson(k: int, n: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson score interval of a rate k/n; (nan, nan) for n = 0.
-
-    Args:
-        k: how many have it.
-        n: how many were asked.
-        z: normal quantile; the default gives 95 %.
-
-    Raises:
-        ValueError: k is not within 0…n.
-    """
-    if not 0 <= k <= n:
-        raise ValueError(f"k = {k} is not within 0 and n = {n}")
-    if n == 0:
-        return math.nan, math.nan
-    rate = k / n
-    scale = 1.0 + z * z / n
-    centre = (rate + z * z / (2 * n)) / scale
-    half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / scale
-    # the exact ends at k = 0 and k = n, which rounding would miss
-    return (0.0 if k == 0 else centre - half), (1.0 if k == n else centre + half)
 
 
 def tolerances(config: Config) -> dict[str, str]:
@@ -127,102 +105,144 @@ def tolerances(config: Config) -> dict[str, str]:
 
 
 def rate_rows(system: str, outcomes: Outcomes, config: Config) -> list[Row]:
-    """Rows of table ``report``: per composition and for all, per route and for all.
+    """Rows of table ``report``: per composition, route and kind of draw, and for all of each.
 
-    Rates of inpainting count draws. Draws into one framework share it, so they are not
-    independent and the interval is somewhat too narrow; ``symmetric_per_generated``
-    counts each generated structure once, from end to end.
-
-    Statuses are quantities ``status/<code>`` and add up to ``attempted``; those of the
+    A kind of draw (:data:`chggen.analysis.rows.KINDS`) that a system has none of has no
+    rows. Statuses are quantities ``status/<code>`` and add up to ``attempted``; those of the
     frameworks are ``framework_status/<code>`` and add up to the generated structures. How
     many stopped at each filter of the screen is ``funnel/<filter>``; these, the selected ones
-    among them, add up to ``attempted`` too.
+    among them, add up to ``attempted`` too. These three are given for all kinds together.
+
+    Args:
+        system: name in the config.
+        outcomes: what became of everything tried.
+        config: of the campaign.
     """
     words = tolerances(config)
+    everything = outcomes.attempts
+    everything = everything.assign(ancestor=everything.groupby(_ANCESTOR, sort=False).ngroup())
+    kinds = [kind for kind in KINDS if (everything["draw_kind"] == kind).any()]
     rows = []
     for composition in [ALL, *outcomes.compositions]:
-        attempts = _of(outcomes.attempts, composition)
+        attempts = _of(everything, composition)
         frameworks = _of(outcomes.frameworks, composition)
-        for route in (*ROUTES, ALL):
-            chosen = attempts if route == ALL else attempts[attempts["route"] == route]
-            measures = [
-                *_counted(chosen),
-                *_at_tolerances(chosen, config),
-                *_statuses(chosen["status"], "status"),
-                *_filters(chosen["filter"]),
-                *_end_to_end(attempts, route),
-                *(_frameworks(frameworks) if route == ROUTES[0] else ()),
-                *_measured(chosen),
-            ]
-            place = {"system": system, "composition": composition, "route": route}
-            for measure in measures:
-                tolerance = words.get(measure["quantity"], "")
-                rows.append(place | {"tolerance": tolerance, "unit": ""} | measure)
+        for kind in (ALL, *kinds):
+            drawn = attempts if kind == ALL else attempts[attempts["draw_kind"] == kind]
+            for route in (*ROUTES, ALL):
+                chosen = drawn if route == ALL else drawn[drawn["route"] == route]
+                clusters = Clusters(chosen["ancestor"])
+                measures = [
+                    *_end_to_end(drawn, route),
+                    *_counted(chosen, clusters),
+                    *_at_tolerances(chosen, config, clusters),
+                    *_measured(chosen),
+                ]
+                if kind == ALL:
+                    measures += _statuses(chosen["status"], "status", clusters)
+                    measures += _filters(chosen["filter"], clusters)
+                    measures += _frameworks(frameworks) if route == ROUTES[0] else ()
+                place = {"system": system, "composition": composition, "route": route}
+                place |= {"draw_kind": kind, "unit": ""}
+                for measure in measures:
+                    tolerance = words.get(measure["quantity"], "")
+                    rows.append(place | {"tolerance": tolerance} | measure)
     return rows
 
 
-def counted(quantity: str, k: int, n: int) -> Row:
-    """One rate with its interval, as columns of table ``report``."""
-    low, high = wilson(k, n)
-    value = k / n if n else None
-    return {
-        "quantity": quantity,
-        "n": n,
-        "k": k,
-        "value": value,
-        "low": low if n else None,
-        "high": high if n else None,
-    }
+class Clusters:
+    """Which attempts belong together, for the interval of every count of them.
+
+    Draws into one framework share it, and frameworks of one generated structure share that,
+    so attempts are grouped by the generated structure that they descend from.
+
+    Args:
+        ancestors: a label per attempt.
+    """
+
+    def __init__(self, ancestors: pd.Series) -> None:
+        labels, self._places = np.unique(ancestors.to_numpy(), return_inverse=True)
+        self._sizes = np.bincount(self._places, minlength=len(labels)).astype(np.float64)
+
+    def counted(self, quantity: str, hits: NDArray[np.bool_] | pd.Series) -> Row:
+        """One rate with its interval, as columns of table ``report``.
+
+        Args:
+            quantity: its name.
+            hits: True for every attempt that has it, in the order of the labels.
+        """
+        found = np.asarray(hits, dtype=np.float64)
+        within = np.bincount(self._places, weights=found, minlength=len(self._sizes))
+        k, n = int(found.sum()), len(found)
+        if not n:
+            return nothing(quantity)
+        low, high = clustered(within, self._sizes)
+        return {"quantity": quantity, "n": n, "k": k, "value": k / n, "low": low, "high": high}
+
+
+def nothing(quantity: str) -> Row:
+    """The row of a quantity that was asked of nothing."""
+    return {"quantity": quantity, "n": 0, "k": 0, "value": None, "low": None, "high": None}
 
 
 def _of(frame: pd.DataFrame, composition: str) -> pd.DataFrame:
     return frame if composition == ALL else frame[frame["composition"] == composition]
 
 
-def _counted(attempts: pd.DataFrame) -> Iterator[Row]:
+def _counted(attempts: pd.DataFrame, clusters: Clusters) -> Iterator[Row]:
     n = len(attempts)
     # a definition, not a measurement: no interval
     yield {"quantity": "attempted", "n": n, "k": n, "value": 1.0 if n else None}
     for quantity in _FLAGS:
-        yield counted(quantity, int(attempts[quantity].sum()), n)
+        yield clusters.counted(quantity, attempts[quantity])
 
 
-def _at_tolerances(attempts: pd.DataFrame, config: Config) -> Iterator[Row]:
-    """How much the symmetry verdict hangs on its tolerance."""
-    numbers = attempts.loc[attempts["relaxed"], "space_group_numbers"].dropna()
+def _at_tolerances(attempts: pd.DataFrame, config: Config, clusters: Clusters) -> Iterator[Row]:
+    """Effect of the tolerance on the symmetry verdict."""
+    numbers = attempts["space_group_numbers"].where(attempts["relaxed"])
     for place, symprec in enumerate(config.screen.tolerances):
-        k = sum(len(found) > place and found[place] > _P_MINUS_1 for found in numbers)
+        hits = [_above(found, place) for found in numbers]
         tolerance = f"symprec {symprec:g} Å, angle {config.screen.angle_tolerance:g}°"
-        yield counted("above_p1bar", k, len(attempts)) | {"tolerance": tolerance}
+        yield clusters.counted("above_p1bar", np.array(hits, bool)) | {"tolerance": tolerance}
 
 
-def _statuses(statuses: pd.Series, prefix: str) -> Iterator[Row]:
-    counts = Counter(statuses)
+def _above(numbers: object, place: int) -> bool:
+    """True if the space group at a tolerance is above P-1; False where there is none."""
+    if not isinstance(numbers, np.ndarray) or len(numbers) <= place:
+        return False
+    return bool(numbers[place] > _P_MINUS_1)
+
+
+def _statuses(statuses: pd.Series, prefix: str, clusters: Clusters) -> Iterator[Row]:
+    present = set(statuses)
     for status in Status:
-        if status == Status.OK or status in counts:
-            yield counted(f"{prefix}/{status}", counts[status], len(statuses))
+        if status == Status.OK or status in present:
+            yield clusters.counted(f"{prefix}/{status}", statuses == status)
 
 
-def _filters(filters: pd.Series) -> Iterator[Row]:
-    counts = Counter(filters)
+def _filters(filters: pd.Series, clusters: Clusters) -> Iterator[Row]:
     for name in Filter:
-        yield counted(f"funnel/{name}", counts[name], len(filters))
+        yield clusters.counted(f"funnel/{name}", (filters == name).fillna(value=False))
 
 
 def _end_to_end(attempts: pd.DataFrame, route: str) -> Iterator[Row]:
-    """Generated structures that led to a symmetric one by a route, of all generated."""
-    ancestor = ["composition", "seed", "index"]
-    generated = int((attempts["route"] == ROUTES[0]).sum())
+    """Generated structures with a symmetric descendant by a route, of all generated.
+
+    With draws of one kind only, these are of the generated structures of that kind, and
+    nothing of another kind stands between them and the symmetric one.
+    """
+    generated = attempts.loc[attempts["route"] == ROUTES[0], "ancestor"]
     good = attempts[attempts["symmetric"]]
     if route != ALL:
         good = good[good["route"] == route]
-    yield counted("symmetric_per_generated", len(good[ancestor].drop_duplicates()), generated)
+    clusters = Clusters(generated)
+    yield clusters.counted("symmetric_per_generated", generated.isin(good["ancestor"]))
 
 
 def _frameworks(frameworks: pd.DataFrame) -> Iterator[Row]:
+    frameworks = frameworks.assign(ancestor=frameworks.groupby(_ANCESTOR, sort=False).ngroup())
     asked = frameworks[frameworks["status"] != Status.PARENT_FAILED]
-    yield counted("framework_found", int((asked["status"] == Status.OK).sum()), len(asked))
-    yield from _statuses(frameworks["status"], "framework_status")
+    yield Clusters(asked["ancestor"]).counted("framework_found", asked["status"] == Status.OK)
+    yield from _statuses(frameworks["status"], "framework_status", Clusters(frameworks["ancestor"]))
 
 
 def _measured(attempts: pd.DataFrame) -> Iterator[Row]:

@@ -15,61 +15,39 @@ import pyarrow as pa
 
 from chggen.errors import Status, TableError
 from chggen.tables import parquet
+from chggen.tables.schema import CONTRACT, RELAXATION, SCHEMAS, SCREENING, names
+
+
+def _same(*columns: str) -> dict[str, str]:
+    return {name: name for name in columns}
+
 
 #: The two ways to a structure, in the order of every page and table.
 ROUTES: Final = ("unconditional", "inpainting")
 #: Columns that tell one attempt of a system from all others.
 KEY: Final = ["composition", "route", "seed", "index", "draw"]
+#: How an attempt was made: no space group imposed while sampling; one imposed; not drawn at
+#: all but read from elsewhere, so that nothing is known of it.
+KINDS: Final = ("free", "imposed", "given")
 #: What the columns of an attempt come from, under the names they get here.
 _SAMPLED: Final = {
     "status": "sample_status",
     "reason": "sample_reason",
-    "score_calls": "score_calls",
+    **_same("score_calls", "imposed_space_group_number", "bravais_type"),
 }
 _RELAXED: Final = {
     "status": "relax_status",
     "reason": "relax_reason",
-    "energy_per_atom": "energy_per_atom",
-    "delta_energy_per_atom": "delta_energy_per_atom",
-    "rmsd": "rmsd",
-    "steps": "steps",
-    "converged": "converged",
-    "wall_time": "wall_time",
+    **_same(*(n for n in names(RELAXATION) if n not in names(CONTRACT))),
 }
 _SCREENED: Final = {
-    "id": "id",
     "status": "screen_status",
     "reason": "screen_reason",
-    **{
-        name: name
-        for name in (
-            "n_atoms",
-            "min_distance",
-            "volume_per_atom",
-            "space_group_number",
-            "space_group_symbol",
-            "space_group_numbers",
-            "host_space_group_number",
-            "symmetric",
-            "formation_energy_per_atom",
-            "decomposition_energy",
-            "decomposition_products",
-            "below_threshold",
-            "duplicate_of",
-            "known_phase",
-            "filter",
-            "filter_reason",
-            "selected",
-            "guaranteed",
-            "rank",
-            "campaign_decomposition_energy",
-            "on_campaign_hull",
-            "second_energy_per_atom",
-            "second_decomposition_energy",
-            "second_rank",
-            "second_potential",
-        )
-    },
+    **_same("id", "n_atoms"),
+    # a report shows where energies come from once, from the headers
+    **_same(
+        *(n for n in names(SCREENING) if n not in names(RELAXATION, CONTRACT)),
+    ),
 }
 #: Types that keep null apart from NaN and False.
 _NULLABLE: Final = {
@@ -89,7 +67,8 @@ class Outcomes:
             where it ended, with ``reason``; the booleans ``sampled``, ``relaxed``,
             ``converged``, ``symmetric``, ``below_threshold``, ``breaks_hull``,
             ``unique``, ``new`` and ``selected`` (each of the last three among those
-            below the threshold); the measured columns of the tables (units as there).
+            below the threshold); ``draw_kind``, one of :data:`KINDS`; the measured columns
+            of the tables (units as there).
         frameworks: one row per generated structure: ``KEY``, ``status``, ``reason`` and
             space group of its framework.
         compositions: in the order of the tables.
@@ -128,7 +107,8 @@ def read_outcomes(paths: Mapping[str, Sequence[str | Path]], screened: str | Pat
         raise TableError(
             f"refined tables hold {len(frameworks)} rows for {len(generated)} generated ones"
         )
-    return Outcomes(_verdicts(attempts), frameworks, list(dict.fromkeys(generated["composition"])))
+    attempts = _verdicts(attempts).assign(draw_kind=_draw_kinds(attempts))
+    return Outcomes(attempts, frameworks, list(dict.fromkeys(generated["composition"])))
 
 
 def _frame(
@@ -139,11 +119,12 @@ def _frame(
 
 def _read(paths: Sequence[str | Path], name: str, columns: Mapping[str, str]) -> pd.DataFrame:
     """Chosen columns of all shards; structures stay on disk, a campaign has many."""
+    columns = {old: new for old, new in columns.items() if old in SCHEMAS[name].names}
     wanted = [*KEY, *columns]
     parts = [parquet.read_table(path, name).select(wanted) for path in paths]
     table = pa.concat_tables(parts) if parts else parquet.from_rows(name, []).select(wanted)
     frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
-    return frame.rename(columns=dict(columns))
+    return frame.rename(columns=columns)
 
 
 def _join(attempts: pd.DataFrame, more: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -156,6 +137,17 @@ def _join(attempts: pd.DataFrame, more: pd.DataFrame, name: str) -> pd.DataFrame
         first = "/".join(str(v) for v in lost.iloc[0][KEY])
         raise TableError(f"table '{name}': no row for {len(lost)} structures (first: {first})")
     return joined.drop(columns="_merge")
+
+
+def _draw_kinds(attempts: pd.DataFrame) -> pd.Series:
+    """One of :data:`KINDS` for every attempt."""
+    asked = attempts["sample_status"] == Status.SYMMETRY_IMPOSSIBLE
+    # P1 as the group imposed asks for nothing
+    imposed = asked | (attempts["imposed_space_group_number"] > 1).fillna(value=False)
+    # whoever draws atoms draws them into a cell of a Bravais lattice, or into a framework
+    given = (attempts["route"] == ROUTES[0]) & attempts["bravais_type"].isna()
+    kinds = pd.Series("free", index=attempts.index)
+    return kinds.mask(given, "given").mask(imposed, "imposed")
 
 
 def _verdicts(attempts: pd.DataFrame) -> pd.DataFrame:

@@ -128,5 +128,5 @@ def _sample_batch(
                 placed = exact(placed, task.symmetry)
             results.append(Placed(placed, "", score.calls, task.symmetry))
         else:
-            results.append(Placed(None, "positions are not finite", score.calls))
+            results.append(Placed(None, "positions are not finite", score.calls, task.symmetry))
     return results

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chggen.analysis.rates import wilson
+from chggen.analysis.intervals import wilson
 from chggen.errors import Status
 from chggen.evaluation.outcomes import CLOSE, RELAXED, Outcome
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal
-from chggen.structure.task import Placed, Progress, Task, place_each
-from chggen.symmetry.settings import Setting, group, settings_of
+from chggen.structure.task import Placed, Progress, SpaceGroup, Task, place_each
+from chggen.symmetry.settings import Setting, group, settings_of, symbols
 
 if TYPE_CHECKING:
     from pyxtal.tolerance import Tol_matrix
@@ -68,7 +68,9 @@ def place(task: Task) -> Placed:
             setting = found[rng.integers(len(found))]
             frac = _fill(crystal, setting, species, counts, fraction, rng)
             if frac is not None:
-                return Placed(Crystal.of(crystal.cell, crystal.atomic_numbers, frac), "", 0)
+                made = Crystal.of(crystal.cell, crystal.atomic_numbers, frac)
+                kept = SpaceGroup(setting.number, symbols()[setting.number], "")
+                return Placed(made, "", 0, kept)
     return Placed(None, f"pyxtal found no crystal in any of {len(fitting)} space groups", 0)
 
 

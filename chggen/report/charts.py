@@ -19,28 +19,32 @@ MOST_COMPOSITIONS: Final = 40
 #: Structures drawn in one scatter plot.
 MOST_POINTS: Final = 3000
 _MARKERS: Final = {"unconditional": "o", "inpainting": "D"}
+#: Vertical room of the rates of one composition.
+_SPREAD: Final = 0.26
 #: Share of the values that an axis must show; the rest is counted in its last bin.
 _SHOWN: Final = 0.98
 _FEW: Final = 2
 
 
 def success_rates(
-    rates: Mapping[tuple[str, str], Row], compositions: Sequence[str]
+    rates: Mapping[tuple[str, str, str], Row], compositions: Sequence[str]
 ) -> Markup | None:
-    """Symmetry success rate with its interval, by composition and route.
+    """Symmetry success rate with its interval, by composition, route and kind of draw.
 
     Args:
-        rates: row ``symmetric`` of table ``report`` by (composition, route).
+        rates: row ``symmetric`` of table ``report`` by (composition, route, kind of draw).
         compositions: from top to bottom.
     """
     shown = compositions[:MOST_COMPOSITIONS]
-    found = [r["high"] for (c, _), r in rates.items() if c in shown and r["high"] is not None]
+    found = [r["high"] for (c, *_), r in rates.items() if c in shown and r["high"] is not None]
     if not found:
         return None
-    with svg.drawing(380, 52 + 28 * max(len(shown), 1)) as (figure, axes):
+    draws = list(dict.fromkeys((route, kind) for _, route, kind in rates))
+    offsets = np.linspace(-_SPREAD, _SPREAD, len(draws)) if len(draws) > 1 else [0.0]
+    with svg.drawing(380, 52 + (12 + 9 * len(draws)) * max(len(shown), 1)) as (figure, axes):
         for row, composition in enumerate(shown):
-            for offset, route in zip((-0.15, 0.15), ROUTES, strict=True):
-                _whisker(axes, rates[composition, route], row + offset, route)
+            for offset, (route, kind) in zip(offsets, draws, strict=True):
+                _whisker(axes, rates[composition, route, kind], row + offset, route, kind)
         axes.set_yticks(range(len(shown)), [plain_formula(c) for c in shown])
         axes.tick_params(axis="y", labelsize=9.5, labelcolor=svg.INK)
         axes.set_ylim(len(shown) - 0.5, -0.5)
@@ -50,14 +54,14 @@ def success_rates(
         svg.clean(axes)
         axes.grid(axis="y", visible=False)
         axes.grid(axis="x", color=svg.FAINT, linewidth=0.6)
-        axes.set_xlabel("symmetric structures among all attempted, %")
+        axes.set_xlabel("symmetric, % of the draws of that kind")
         axes.spines["left"].set_visible(False)
         return svg.inline(
-            figure, "rates", "Symmetry success rate by composition and route, 95 % intervals"
+            figure, "rates", "Symmetry success rate by composition, route and kind of draw"
         )
 
 
-def _whisker(axes: Axes, rate: Row, y: float, route: str) -> None:
+def _whisker(axes: Axes, rate: Row, y: float, route: str, kind: str) -> None:
     if rate["value"] is None:
         return
     colour = svg.ROUTE_COLOUR[route]
@@ -68,8 +72,9 @@ def _whisker(axes: Axes, rate: Row, y: float, route: str) -> None:
         _MARKERS[route],
         color=colour,
         ms=5.5,
-        mec=svg.PAPER,
-        mew=0.8,
+        mfc=svg.PAPER if kind == "imposed" else colour,
+        mec=colour if kind == "imposed" else svg.PAPER,
+        mew=1.2 if kind == "imposed" else 0.8,
         clip_on=False,
     )
 

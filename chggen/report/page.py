@@ -30,6 +30,8 @@ _LISTED: Final = (
     "id",
     "composition",
     "route",
+    "draw_kind",
+    "imposed_space_group_number",
     "space_group_symbol",
     "space_group_number",
     "decomposition_energy",
@@ -96,7 +98,9 @@ def render(
         "system": system,
         "routes": ROUTES,
         "used": sections.routes_used(outcomes),
-        "headline": story.headline(system, outcomes, rates, best, config.generate.generator),
+        "draws": sections.draws_used(outcomes),
+        "symmetry": sections.symmetry(outcomes, rates),
+        "headline": story.headline(system, config, outcomes, rates, best),
         "rates": rates,
         "funnel": sections.funnel(outcomes, rates),
         "by_composition": sections.by_composition(outcomes, rates, best),
@@ -104,7 +108,7 @@ def render(
         "histograms": _histograms(outcomes, config),
         "medians": sections.medians(rates),
         "space_groups": sections.space_groups(outcomes),
-        "tolerance_rows": sections.tolerance_rows(rates),
+        "tolerance_rows": sections.tolerance_rows(outcomes, rates),
         "failures": sections.failures(outcomes),
         "framework_failures": sections.framework_failures(outcomes),
         "tolerances": tolerances(config),
@@ -151,7 +155,7 @@ def _about_reference(
     doubts = facts.mixed(headers)
     used, partial = facts.reference_of_screen(headers)
     if loaded.hash and used and loaded.hash != used:
-        doubts.append("the reference has changed since the screen, so the hull plot is of another")
+        doubts.append("the reference has changed since screening, so the hull plot differs")
     return {
         "notices": story.notices(config, outcomes, rates, loaded, partial, doubts),
         "known_checked": loaded.has_structures,
@@ -211,7 +215,11 @@ def _with_subscript(value: str | Markup) -> Markup:
 
 
 def _success(outcomes: Outcomes, rates: sections.Rates) -> Markup | None:
-    rows = {(c, r): rates.get("symmetric", r, c) for c in outcomes.compositions for r in ROUTES}
+    rows = {
+        (c, *draw): rates.get("symmetric", draw[0], c, draw[1])
+        for c in outcomes.compositions
+        for draw in sections.draws_used(outcomes)
+    }
     return charts.success_rates(rows, outcomes.compositions)
 
 

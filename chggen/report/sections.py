@@ -1,19 +1,19 @@
 """The page's tables as plain values: funnel, compositions, space groups, failures."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pandas as pd
 
-from chggen.analysis.rates import ALL, MEASURED, counted
-from chggen.analysis.rows import ROUTES, Outcomes
+from chggen.analysis.rates import ALL, MEASURED, nothing
+from chggen.analysis.rows import KINDS, ROUTES, Outcomes
 from chggen.errors import STATUS_TEXT, Status
 from chggen.tables.parquet import Row
 
 #: Steps of the funnel, in order: column of the attempts, name.
 STEPS: Final = {
-    "attempted": "Tried",
+    "attempted": "Attempted",
     "relaxed": "Relaxed",
     "symmetric": "Symmetric",
     "below_threshold": "Below the E_d threshold",
@@ -39,31 +39,62 @@ class Rates:
 
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
-        self._at = {(r["composition"], r["route"], r["quantity"]): r for r in rows}
+        self._at = {(r["composition"], r["route"], r["draw_kind"], r["quantity"]): r for r in rows}
 
-    def get(self, quantity: str, route: str = ALL, composition: str = ALL) -> Row:
-        """The row of a quantity; an empty one where the table has none."""
-        return self._at.get((composition, route, quantity)) or {
-            **counted(quantity, 0, 0),
+    def get(self, quantity: str, route: str = ALL, composition: str = ALL, kind: str = ALL) -> Row:
+        """The row of a quantity; an empty one where the table has none.
+
+        Args:
+            quantity: as in table ``report``.
+            route: one of :data:`chggen.analysis.rows.ROUTES`, or all.
+            composition: a formula, or all.
+            kind: of draw, one of :data:`chggen.analysis.rows.KINDS`, or all.
+        """
+        return self._at.get((composition, route, kind, quantity)) or {
+            **nothing(quantity),
             "route": route,
+            "draw_kind": kind,
             "composition": composition,
             "unit": "",
             "tolerance": "",
         }
 
-    def of(self, quantity: str, route: str = ALL) -> Iterator[Row]:
-        """All rows of a quantity over all compositions (one per tolerance)."""
-        return (
-            r
-            for r in self.rows
-            if (r["quantity"], r["route"], r["composition"]) == (quantity, route, ALL)
-        )
+    def of(self, quantity: str, route: str = ALL, kind: str = ALL) -> Iterator[Row]:
+        """All rows of a quantity over all compositions (one per tolerance).
+
+        Args:
+            quantity: as in table ``report``.
+            route: one of :data:`chggen.analysis.rows.ROUTES`, or all.
+            kind: of draw, one of :data:`chggen.analysis.rows.KINDS`, or all.
+        """
+        wanted = (quantity, route, ALL, kind)
+        columns = ("quantity", "route", "composition", "draw_kind")
+        return (row for row in self.rows if tuple(row[c] for c in columns) == wanted)
 
 
 def routes_used(outcomes: Outcomes) -> list[str]:
     """Routes with at least one attempt."""
     used = set(outcomes.attempts["route"])
     return [route for route in ROUTES if route in used]
+
+
+def draws_used(outcomes: Outcomes) -> list[tuple[str, str]]:
+    """Route and kind of draw of which there is at least one attempt, in order."""
+    attempts = outcomes.attempts
+    used = set(zip(attempts["route"], attempts["draw_kind"], strict=True))
+    return [(route, kind) for route in ROUTES for kind in KINDS if (route, kind) in used]
+
+
+def symmetry(outcomes: Outcomes, rates: Rates) -> dict[str, Any]:
+    """Success rates by kind of draw: from end to end first, then by route."""
+    kinds = [ALL, *(k for k in KINDS if (outcomes.attempts["draw_kind"] == k).any())]
+    lines: list[tuple[str | None, dict[str, Row]]]
+    lines = [(None, {k: rates.get("symmetric_per_generated", ALL, kind=k) for k in kinds})]
+    lines += [
+        (route, {k: rates.get("symmetric", route, kind=k) for k in kinds})
+        for route in routes_used(outcomes)
+    ]
+    return {"kinds": kinds, "lines": lines}
 
 
 def funnel(outcomes: Outcomes, rates: Rates) -> list[dict[str, Any]]:
@@ -87,7 +118,8 @@ def funnel(outcomes: Outcomes, rates: Rates) -> list[dict[str, Any]]:
 
 
 def by_composition(outcomes: Outcomes, rates: Rates, best: pd.DataFrame) -> list[dict[str, Any]]:
-    """One line per composition: rates by route and the best structure."""
+    """One line per composition: rates by route and kind of draw, and the best structure."""
+    draws = draws_used(outcomes)
     leaders = best.drop_duplicates("composition").set_index("composition")
     out = []
     for composition in outcomes.compositions:
@@ -95,13 +127,8 @@ def by_composition(outcomes: Outcomes, rates: Rates, best: pd.DataFrame) -> list
         out.append(
             {
                 "composition": composition,
-                "rates": {
-                    route: {
-                        q: rates.get(q, route, composition)
-                        for q in ("attempted", "relaxed", "symmetric", "below_threshold")
-                    }
-                    for route in ROUTES
-                },
+                "symmetric": [rates.get("symmetric", r, composition, kind) for r, kind in draws],
+                "below_threshold": rates.get("below_threshold", ALL, composition)["k"],
                 "median": rates.get("decomposition_energy", ALL, composition)["value"],
                 "best": None if leader is None else leader.to_dict(),
             }
@@ -110,26 +137,27 @@ def by_composition(outcomes: Outcomes, rates: Rates, best: pd.DataFrame) -> list
 
 
 def space_groups(outcomes: Outcomes) -> list[dict[str, Any]]:
-    """How often each space group came out, by route and among frameworks.
+    """How often each space group was found, by route and kind of draw and among frameworks.
 
     Groups above P-1 first, most frequent on top.
     """
-    columns = ["space_group_number", "space_group_symbol", "route"]
-    attempts, hosts = outcomes.attempts, outcomes.frameworks
+    columns = ["space_group_number", "space_group_symbol", "route", "draw_kind"]
+    attempts, hosts = outcomes.attempts, outcomes.frameworks.assign(draw_kind="")
     relaxed = attempts.loc[attempts["relaxed"], columns]
     frameworks = hosts.loc[hosts["status"] == Status.OK, columns].assign(route="framework")
+    draws = draws_used(outcomes)
     found = pd.concat([relaxed, frameworks]).dropna(subset="space_group_number")
     out = []
     for number, rows in found.groupby("space_group_number"):
-        counts = Counter(rows["route"])
+        counts = Counter(zip(rows["route"], rows["draw_kind"], strict=True))
         group = int(str(number))
         out.append(
             {
                 "number": group,
                 "symbol": rows["space_group_symbol"].iloc[0],
-                "counts": {route: counts[route] for route in ROUTES},
-                "total": counts[ROUTES[0]] + counts[ROUTES[1]],
-                "frameworks": counts["framework"],
+                "counts": [counts[draw] for draw in draws],
+                "total": sum(counts[draw] for draw in draws),
+                "frameworks": counts["framework", ""],
                 "symmetric": group > _P_MINUS_1,
             }
         )
@@ -199,10 +227,10 @@ def medians(rates: Rates) -> list[dict[str, Any]]:
     ]
 
 
-def tolerance_rows(rates: Rates) -> list[dict[str, Any]]:
-    """Share above P-1 at each tolerance, by route."""
-    columns: Mapping[str, list[Row]] = {r: list(rates.of("above_p1bar", r)) for r in ROUTES}
+def tolerance_rows(outcomes: Outcomes, rates: Rates) -> list[dict[str, Any]]:
+    """Share above P-1 at each tolerance, by route and kind of draw."""
+    columns = [list(rates.of("above_p1bar", *draw)) for draw in draws_used(outcomes)]
     return [
-        {"tolerance": row["tolerance"], "rates": {r: columns[r][i] for r in ROUTES}}
-        for i, row in enumerate(columns[ROUTES[0]])
+        {"tolerance": rows[0]["tolerance"], "rates": list(rows)}
+        for rows in zip(*columns, strict=True)
     ]

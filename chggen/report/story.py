@@ -47,9 +47,18 @@ _ORIGINS: Final = {
 
 
 def headline(
-    system: str, outcomes: Outcomes, rates: Rates, best: pd.DataFrame, generator: str = "diffusion"
+    system: str, config: Config, outcomes: Outcomes, rates: Rates, best: pd.DataFrame
 ) -> list[Markup]:
-    """What was searched, how much, the best result and what it means, in sentences."""
+    """What was searched, how much, the best result and what it means, in sentences.
+
+    Args:
+        system: name in the config.
+        config: of the campaign.
+        outcomes: what became of everything tried.
+        rates: of it.
+        best: unique structures by E_d, lowest first.
+    """
+    generator = config.generate.generator
     tried = {route: rates.get("attempted", route)["n"] for route in ROUTES}
     names = outcomes.compositions
     which = (
@@ -60,29 +69,41 @@ def headline(
     total = sum(tried.values())
     split = (
         f": {text.count(tried[ROUTES[0]])} {_ORIGINS.get(generator, f'from {generator}')} and"
-        f" {text.count(tried[ROUTES[1]])} by putting guest atoms back into a framework"
+        f" {text.count(tried[ROUTES[1]])} by inpainting guest atoms into frameworks"
         if tried[ROUTES[1]]
         else ""
     )
-    relaxed, symmetric, below = (
-        rates.get(q)["k"] for q in ("relaxed", "symmetric", "below_threshold")
-    )
-    threshold = text.milli(_threshold(rates))
+    relaxed, below = (rates.get(q)["k"] for q in ("relaxed", "below_threshold"))
     first = Markup("We searched for crystal structures of {} ({}) and tried {}{}.").format(
         which, system, text.plural(total, "structure"), split
     )
     if not relaxed:
         return [first, Markup("None of them relaxed to a structure with an energy.")]
-    second = Markup(
-        "{} relaxed; {} symmetric (above <span class='sg'><i>P</i><b>1</b></span>), and {}"
-        " less than {} meV/atom above the hull of the known phases."
-    ).format(
-        text.count(relaxed),
-        _some(symmetric, "is", "are"),
-        _some(below, "lies", "lie"),
-        threshold,
+    second = Markup("{} relaxed, and {} less than {} meV/atom above the hull of the known phases. ")
+    second = second.format(
+        text.count(relaxed), _some(below, "lies", "lie"), text.milli(config.screen.threshold)
     )
-    return [first, second, *best_of(best)]
+    return [first, second + _success(outcomes, rates), *best_of(best)]
+
+
+def _success(outcomes: Outcomes, rates: Rates) -> Markup:
+    """The symmetry success rate from end to end, without imposed space groups beside it."""
+    ends = rates.get("symmetric_per_generated")
+    said = Markup(
+        "Of {} generated, {} ({}, 95 % interval {}) led to a symmetric"
+        " structure (above <span class='sg'><i>P</i><b>1</b></span>)"
+    ).format(
+        text.plural(ends["n"], "structure"),
+        text.count(ends["k"]),
+        text.percent(ends["value"]),
+        text.interval(ends["low"], ends["high"]),
+    )
+    if not (outcomes.attempts["draw_kind"] == "imposed").any():
+        return said + Markup(".")
+    free = rates.get("symmetric_per_generated", kind="free")
+    return said + Markup(
+        "; counting only draws without an imposed space group, {} of {} ({})."
+    ).format(text.count(free["k"]), text.count(free["n"]), text.percent(free["value"]))
 
 
 def _some(n: int, one: str, many: str) -> str:
@@ -90,20 +111,15 @@ def _some(n: int, one: str, many: str) -> str:
     return {0: f"none {one}", 1: f"one {one}"}.get(n, f"{text.count(n)} {many}")
 
 
-def _threshold(rates: Rates) -> float:
-    tolerance = rates.get("below_threshold")["tolerance"]
-    return float(tolerance.split()[2]) if tolerance else 0.0
-
-
 def best_of(best: pd.DataFrame) -> list[Markup]:
     """Sentences about the lowest of these structures, the lowest symmetric and new ones."""
     if best.empty:
-        return [Markup("None of them could be given a decomposition energy.")]
+        return [Markup("None of them has a decomposition energy.")]
     row = best.iloc[0]
     energy = float(row["decomposition_energy"])
     symmetric = best[best["symmetric"]]
     known = not text.missing(row["known_phase"])
-    said = Markup("It is the known phase {}, found again.").format(row["known_phase"])
+    said = Markup("It is the known phase {}.").format(row["known_phase"])
     out = [
         Markup("The best, {} in {}, {}. {}").format(
             text.formula(row["composition"]),
@@ -149,7 +165,7 @@ def _where(energy: float) -> str:
 
 
 def meaning(row: Mapping[str, Any] | pd.Series) -> Markup:
-    """What an E_d says to someone who may want to make the compound."""
+    """What an E_d means for the stability of the compound."""
     energy = float(row["decomposition_energy"])
     products = row["decomposition_products"]
     into = (
@@ -159,22 +175,20 @@ def meaning(row: Mapping[str, Any] | pd.Series) -> Markup:
     )
     if energy < 0:
         return Markup(
-            "If that holds, it is stable against decomposition{}; but the potential's error is"
-            " about {} meV/atom, so it needs DFT to confirm."
+            "It is predicted to be stable against decomposition{}; the potential's error is"
+            " about {} meV/atom, so DFT has to confirm it."
         ).format(into, text.milli(ERROR))
     if energy < ERROR:
         return Markup(
-            "At 0 K it would gain a little by decomposing{}, but by less than the potential's"
-            " error of about {} meV/atom: DFT has to decide whether it is stable."
+            "It is predicted to be slightly unstable against decomposition{} at 0 K, but by less"
+            " than the potential's error of about {} meV/atom: DFT has to decide."
         ).format(into, text.milli(ERROR))
     if energy < _METASTABLE:
         return Markup(
-            "It is predicted to be metastable: at 0 K it would gain by decomposing{}, by an"
-            " amount that compounds made in practice do show."
+            "It is predicted to be metastable against decomposition{} at 0 K, within the range of"
+            " compounds that have been synthesised."
         ).format(into)
-    return Markup("It is predicted to be unstable: it would gain much by decomposing{}.").format(
-        into
-    )
+    return Markup("It is predicted to be unstable against decomposition{}.").format(into)
 
 
 def notices(
@@ -195,26 +209,25 @@ def notices(
         partial: what the reference lacked when the screen used it.
         doubts: in what the tables disagree.
     """
-    out = [Notice("warning", f"The tables do not belong together: {what}.") for what in doubts]
+    out = [Notice("warning", f"The tables are inconsistent: {what}.") for what in doubts]
     lacking = partial or loaded.partial
     if lacking:
-        what = Markup("The reference is not complete: {}.").format(text.products(lacking))
+        what = Markup("The reference is incomplete: {}.").format(text.products(lacking))
         out.append(Notice("warning", what))
     if loaded.problem:
-        out.append(Notice("warning", f"The reference could not be read again: {loaded.problem}."))
+        out.append(Notice("warning", f"The reference could not be re-read: {loaded.problem}."))
     out += _about_results(config, outcomes, rates)
     if config.screen.threshold > ADVISED:
         chosen, advised = text.milli(config.screen.threshold), text.milli(ADVISED)
         softness = (
-            f"The threshold is {chosen} meV/atom. The potential makes the energy landscape too"
-            " soft, and E_d too low where it is high; the CHGGen paper advises"
-            f" {advised} meV/atom."
+            f"The threshold is {chosen} meV/atom. The potential is too soft, so it underestimates"
+            f" large E_d; the CHGGen paper recommends {advised} meV/atom."
         )
         out.append(Notice("note", softness))
     if not loaded.problem and not loaded.has_structures:
         blind = (
-            "The reference has energies but no structures, so known phases could not be"
-            " recognised: “new” means “no duplicate of another structure found here”."
+            "The reference has energies but no structures, so known phases cannot be"
+            " recognised: “new” only means “not a duplicate of another structure found here”."
         )
         out.append(Notice("note", blind))
     return out
@@ -227,21 +240,21 @@ def _about_results(config: Config, outcomes: Outcomes, rates: Rates) -> list[Not
     if few:
         what = text.plain_formula(few[0]) if len(few) == 1 else f"{len(few)} compositions"
         out.append(
-            f"Few structures: {what} had fewer than {_FEW} generated (least:"
-            f" {min(generated.values())}). Rates are uncertain, and a low-energy structure is"
+            f"Small sample: fewer than {_FEW} structures were generated for {what} (minimum:"
+            f" {min(generated.values())}). Rates are uncertain and low-energy structures are"
             " easily missed."
         )
     relaxed, converged = rates.get("relaxed")["k"], rates.get("converged")["k"]
     if relaxed and 1 - converged / relaxed > _MOST_UNCONVERGED:
         out.append(
-            f"{text.percent(1 - converged / relaxed)} of the relaxed structures ran out of"
-            f" steps ({config.relax.max_steps}): their energies are upper bounds."
+            f"{text.percent(1 - converged / relaxed)} of the relaxed structures reached the limit"
+            f" of {config.relax.max_steps} steps: their energies are upper bounds."
         )
     energies = outcomes.attempts.loc[outcomes.attempts["relaxed"], "decomposition_energy"]
     strange = int((energies < _BELOW_BELIEF).sum())
     if strange:
         out.append(
             f"{text.plural(strange, 'structure')} more than {text.milli(-_BELOW_BELIEF)}"
-            " meV/atom below the hull: rather a failure of the potential than a discovery."
+            " meV/atom below the hull: more likely a failure of the potential than a discovery."
         )
     return [Notice("warning", line) for line in out]

@@ -190,15 +190,18 @@ def _row(common: parquet.Row, made: _Made) -> parquet.Row:
 
 def sampled_columns(result: Placed) -> parquet.Row:
     """Status, structure and distances of what a generator gave."""
-    if result.crystal is None:
-        return {"status": result.status, "reason": result.reason, "n_atoms": 0}
     kept = result.symmetry
-    return {
+    # of failures too, so that they count among the draws of their kind
+    symmetry = {
+        "imposed_space_group_number": kept.number if kept else None,
+        "imposed_sites": (kept.sites or None) if kept else None,
+    }
+    if result.crystal is None:
+        return symmetry | {"status": result.status, "reason": result.reason, "n_atoms": 0}
+    return symmetry | {
         "status": Status.OK,
         "reason": "",
         **result.crystal.columns(),
         "volume_per_atom": result.crystal.volume_per_atom,
         "min_distance": result.crystal.min_distance,
-        "imposed_space_group_number": kept.number if kept else None,
-        "imposed_sites": kept.sites if kept else None,
     }

@@ -19,25 +19,34 @@ Progress = Callable[[float, int], None]
 
 
 @dataclass(frozen=True, eq=False)
-class ImposedSymmetry:
+class SpaceGroup:
+    """A space group that a generator kept, and where it put the atoms.
+
+    Args:
+        number: space group number.
+        symbol: Hermann-Mauguin symbol.
+        sites: occupied Wyckoff positions, e.g. ``Zn 1a; P 2c; S 6i``; empty if not known.
+    """
+
+    number: int
+    symbol: str
+    sites: str
+
+
+@dataclass(frozen=True, eq=False)
+class ImposedSymmetry(SpaceGroup):
     """A space group in a task's cell, with what its operations do to the atoms.
 
     Operation k takes atom i to ``rotations[k] @ frac[i] + translations[k]``, which is
     atom ``permutations[k, i]`` moved by the lattice vector ``offsets[k, i]``.
 
     Args:
-        number: space group number.
-        symbol: Hermann-Mauguin symbol.
-        sites: occupied Wyckoff positions, e.g. ``Zn 1a; P 2c; S 6i``.
         rotations: [m, 3, 3] integers, fractional coordinates as columns.
         translations: [m, 3] fractional.
         permutations: [m, n].
         offsets: [m, n, 3] integers.
     """
 
-    number: int
-    symbol: str
-    sites: str
     rotations: NDArray[np.int64]
     translations: NDArray[np.float64]
     permutations: NDArray[np.int64]
@@ -70,14 +79,14 @@ class Placed:
         crystal: the structure.
         reason: one line where there is none.
         score_calls: evaluations of a score network.
-        symmetry: space group that was kept.
+        symmetry: space group that was kept, or was to be kept where there is no crystal.
         status: of a row without a structure.
     """
 
     crystal: Crystal | None
     reason: str
     score_calls: int
-    symmetry: ImposedSymmetry | None = None
+    symmetry: SpaceGroup | None = None
     status: Status = Status.SAMPLING_FAILED
 
 

@@ -6,13 +6,22 @@ from typing import Any
 from chggen.errors import Status
 from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal, has_structure
-from chggen.tables import parquet
+from chggen.tables import parquet, schema
+
+#: Columns of a row's own, which it does not take from the row it comes from.
+_OWN = ("id", "parent_id", "status", "reason")
 
 #: Columns that a row keeps from the row it comes from.
-LINEAGE = ("system", "composition", "route", "seed", "index", "draw", "random_seed")
+LINEAGE = tuple(name for name in schema.names(schema.IDENTITY) if name not in _OWN)
 
-#: Columns of a structure; the names of ``schema.STRUCTURE``.
-STRUCTURE = ("n_atoms", "formula_units", "cell", "atomic_numbers", "frac_coords")
+#: Columns of a structure.
+STRUCTURE = schema.names(schema.STRUCTURE)
+
+
+def shared(source: str, target: str) -> tuple[str, ...]:
+    """Columns of table ``target`` that table ``source`` has too, ids left out."""
+    has = schema.SCHEMAS[source].names
+    return tuple(n for n in schema.SCHEMAS[target].names if n in has and n not in _OWN[:2])
 
 
 def descend(row: Mapping[str, Any]) -> parquet.Row:

@@ -21,6 +21,12 @@ CELL = pa.list_(VECTOR, 3)
 
 Column = tuple[str, pa.DataType, str, str]  # name, type, unit ("" = none), meaning
 
+
+def names(*groups: list[Column]) -> tuple[str, ...]:
+    """Names of columns, in order."""
+    return tuple(name for group in groups for name, *_ in group)
+
+
 IDENTITY: list[Column] = [
     ("id", STR, "", "content hash of the row's structure, lineage and seed"),
     ("parent_id", STR, "", "id of the row this one was made from; null for generated rows"),
@@ -57,7 +63,12 @@ GENERATION: list[Column] = [
     ("checkpoint", STR, "", "sha256 of the score network's weights, first 16 hex digits"),
     ("candidates", I32, "", "draws of which this one had the lowest single-point energy"),
     ("score_calls", I32, "", "score-network evaluations spent on this row, all draws"),
-    ("imposed_space_group_number", I32, "", "space group kept while sampling; null if free"),
+    (
+        "imposed_space_group_number",
+        I32,
+        "",
+        "space group kept while sampling; null if free, 1 if P1 was drawn, which is as free",
+    ),
     ("imposed_sites", STR, "", "Wyckoff positions it was given: 'Zn 1a; P 2c'"),
     ("bravais_type", STR, "", "Bravais lattice type that the cell was drawn from"),
     ("volume_per_atom", F64, "Å³", "cell volume over number of atoms"),
@@ -281,13 +292,25 @@ REPORT: list[Column] = [
     ("system", STR, "", "name of the chemical system"),
     ("composition", STR, "", "canonical formula, or 'all'"),
     ("route", STR, "", "'unconditional', 'inpainting' or 'all'"),
+    (
+        "draw_kind",
+        STR,
+        "",
+        "'free' (no space group above P1 imposed while sampling), 'imposed', 'given' (read, not"
+        " drawn) or 'all'",
+    ),
     ("quantity", STR, "", "what is counted or measured"),
     ("tolerance", STR, "", "tolerance or threshold the quantity depends on; empty if none"),
-    ("n", I64, "", "full denominator: structures the quantity was asked of"),
+    (
+        "n",
+        I64,
+        "",
+        "full denominator: attempts that the quantity was asked of",
+    ),
     ("k", I64, "", "how many of them have it; null for measured quantities"),
     ("value", F64, "", "k/n, or the median of a measured quantity"),
-    ("low", F64, "", "lower end: 95 % Wilson interval, or lower quartile"),
-    ("high", F64, "", "upper end: 95 % Wilson interval, or upper quartile"),
+    ("low", F64, "", "lower end: 95 % interval (chggen.analysis.intervals), or lower quartile"),
+    ("high", F64, "", "upper end: 95 % interval (chggen.analysis.intervals), or upper quartile"),
     ("unit", STR, "", "unit of value, low and high; empty for rates"),
 ]
 

@@ -112,7 +112,7 @@ class Campaign:
             start = place | {"route": "unconditional", "draw": 0}
             raw = self._sample(start, "generated")
             out["generated"].append(raw | {"bravais_type": "cubic"})
-            relaxed = self._relax(raw, self.symmetric[0])
+            relaxed = self._relax(raw, self._chance(raw, 0))
             out["relaxed"].append(relaxed)
             usable = relaxed["status"] in {Status.OK, Status.NOT_CONVERGED}
             framework = start | {
@@ -139,14 +139,20 @@ class Campaign:
                         "reason": f"parent: {framework['status']}",
                     }  # fmt: skip
                 out["inpainted"].append(row)
-                out["rerelaxed"].append(self._relax(row, self.symmetric[1]))
+                out["rerelaxed"].append(self._relax(row, self._chance(row, 1)))
         return out
+
+    def _chance(self, row: parquet.Row, route: int) -> float:
+        """Chance to become symmetric: what was imposed mostly stays."""
+        return 0.9 if row.get("imposed_space_group_number") else self.symmetric[route]
 
     def _sample(self, place: parquet.Row, table: str, parent: str | None = None) -> parquet.Row:
         row = place | {
             "id": row_id(table, *place.values()), "parent_id": parent, "generator": "diffusion",
             "sampler": "fast", "checkpoint": "ab" * 8, "score_calls": 45, "formula_units": 1,
         }  # fmt: skip
+        if place["index"] % 3 == 2:  # of candidates that keep a group some win the ranking
+            row |= {"imposed_space_group_number": 5, "imposed_sites": ""}
         if self.rng.random() < self.fail / 4:
             return row | {"status": Status.SAMPLING_FAILED, "reason": "positions are not finite"}
         crystal = self._distort(prototype(place["composition"]), 0.1)

@@ -9,7 +9,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
-from chggen.analysis.rates import wilson
+from chggen.analysis.intervals import wilson
 from chggen.config.stages import LatticeConfig, RelaxConfig
 from chggen.errors import Status
 from chggen.evaluation import outcomes as judging

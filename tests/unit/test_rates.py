@@ -3,11 +3,13 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chggen.analysis.rates import ALL, rate_rows, wilson
+from chggen.analysis.intervals import clustered, wilson
+from chggen.analysis.rates import ALL, rate_rows
 from chggen.analysis.rows import read_outcomes
 from chggen.config.model import Config
 from chggen.errors import Status, TableError
@@ -57,6 +59,72 @@ def test_more_structures_make_the_interval_narrower(counts):
     k, n = counts
     narrow, wide = wilson(4 * k, 4 * n), wilson(k, n)
     assert narrow[1] - narrow[0] < wide[1] - wide[0]
+
+
+# intervals of counts in clusters ----------------------------------------------------------
+
+
+def clusters(hits, sizes):
+    return clustered(np.array(hits, float), np.array(sizes, float))
+
+
+@given(COUNTS)
+def test_clusters_of_one_are_independent(counts):
+    k, n = counts
+    assert clusters([1] * k + [0] * (n - k), [1] * n) == wilson(k, n)
+
+
+def test_clusters_of_nothing_have_no_interval():
+    assert all(math.isnan(end) for end in clusters([], []))
+
+
+@given(
+    st.integers(1, 60).flatmap(
+        lambda n: st.lists(
+            st.integers(1, 5).flatmap(lambda m: st.tuples(st.integers(0, m), st.just(m))),
+            min_size=n, max_size=n,
+        )
+    )
+)  # fmt: skip
+def test_clustered_intervals_hold_the_rate_and_are_never_narrower(found):
+    hits, sizes = zip(*found, strict=True)
+    low, high = clusters(hits, sizes)
+    k, n = sum(hits), sum(sizes)
+    assert 0 <= low <= k / n <= high <= 1
+    naive = wilson(k, n)
+    assert high - low >= naive[1] - naive[0] - 1e-9
+    mirrored = clusters([m - h for h, m in found], sizes)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+def test_clusters_that_agree_count_about_once_each():
+    # 100 clusters of three that always agree say what 100 structures say
+    low, high = clusters([3] * 30 + [0] * 70, [3] * 100)
+    assert (low, high) == pytest.approx(wilson(30, 100), abs=0.01)
+
+
+def test_no_hits_in_clusters_are_not_taken_for_independent():
+    none = clusters([0] * 70, [3] * 70)
+    one = clusters([1] + [0] * 69, [3] * 70)
+    assert none[0] == 0.0
+    assert wilson(0, 210)[1] < none[1] < 1.001 * one[1]
+
+
+@pytest.mark.parametrize(("rate", "alike"), [(0.02, 0.7), (0.16, 0.3), (0.47, 1.0), (0.16, 0.0)])
+def test_the_interval_covers_the_rate_as_often_as_it_says(rate, alike):
+    # beta-binomial clusters of one to three with intra-cluster correlation ``alike``
+    rng = np.random.default_rng(4)
+    covered, tries = 0, 1500
+    for _ in range(tries):
+        sizes = rng.choice([1, 2, 3, 3, 3], size=71)
+        if alike in {0.0, 1.0}:
+            own = (rng.random(71) < rate).astype(float) if alike else np.full(71, rate)
+        else:
+            spread = 1 / alike - 1
+            own = rng.beta(rate * spread, (1 - rate) * spread, size=71)
+        low, high = clusters(rng.binomial(sizes, own), sizes)
+        covered += low <= rate <= high
+    assert 0.93 <= covered / tries <= 0.99  # as independent draws: 0.76 to 0.89, but for 0.0
 
 
 # a campaign small enough to count by hand ------------------------------------------------
@@ -132,7 +200,9 @@ def campaign(tmp_path):
     }
     for index, (sampling, relaxation, framework) in enumerate(GENERATED):
         start = (index, "unconditional", 0)
-        rows["generated"].append(place(*start, "generated", sampling, score_calls=50))
+        rows["generated"].append(
+            place(*start, "generated", sampling, score_calls=50, bravais_type="cubic")
+        )
         rows["relaxed"].append(relaxed_row(*start, "relaxed", relaxation))
         rows["refined"].append(place(*start, "refined", framework))
         draws = DRAWN if framework == "ok" else [("parent_failed", "parent_failed")]
@@ -159,7 +229,11 @@ CONFIG = Config(systems={"S": {"compositions": ["Li2Si"], "guests": ["Li"]}})
 def report(campaign):
     rows = rate_rows("S", campaign[1](), CONFIG)
     parquet.from_rows("report", rows)  # fits the schema
-    return {(r["composition"], r["route"], r["quantity"], r["tolerance"]): r for r in rows}
+    return {
+        (r["composition"], r["route"], r["quantity"], r["tolerance"]): r
+        for r in rows
+        if r["draw_kind"] == ALL
+    }
 
 
 def find(report, quantity, route, composition=ALL):
@@ -197,8 +271,12 @@ def test_counts_have_the_full_denominator(
         row = find(report, quantity, route, composition)
         assert (row["k"], row["n"]) == (k, n), route
         assert row["value"] == pytest.approx(k / n)
-        if quantity != "attempted":
-            assert (row["low"], row["high"]) == wilson(k, n)
+        if quantity == "attempted":
+            continue
+        if route == "unconditional" or quantity == "symmetric_per_generated":
+            assert (row["low"], row["high"]) == wilson(k, n)  # independent of each other
+        else:
+            assert row["high"] - row["low"] > wilson(k, n)[1] - wilson(k, n)[0]
 
 
 def test_frameworks_are_of_relaxed_structures(report):
@@ -255,7 +333,7 @@ def test_a_route_without_attempts_has_no_rate(campaign):
     for table in ("inpainted", "rerelaxed"):
         rows[table] = [r for r in rows[table] if r["status"] == Status.PARENT_FAILED]
     report = {(r["composition"], r["route"], r["quantity"]): r
-              for r in rate_rows("S", read(), CONFIG)}  # fmt: skip
+              for r in rate_rows("S", read(), CONFIG) if r["draw_kind"] == ALL}  # fmt: skip
     row = report[ALL, "inpainting", "symmetric"]
     assert (row["n"], row["value"], row["low"], row["high"]) == (0, None, None, None)
 
@@ -282,3 +360,60 @@ def test_a_doubled_row_is_an_error(campaign):
     rows["relaxed"].append(rows["relaxed"][0] | {"id": "again"})
     with pytest.raises(TableError, match="two rows"):
         read()
+
+
+# free and imposed draws -------------------------------------------------------------------
+
+
+def kinds_of(outcomes, quantity, route):
+    rows = rate_rows("S", outcomes, CONFIG)
+    return {
+        r["draw_kind"]: (r["k"], r["n"])
+        for r in rows
+        if (r["composition"], r["route"], r["quantity"]) == (ALL, route, quantity)
+    }
+
+
+def test_free_and_imposed_draws_are_counted_apart(campaign):
+    rows, read = campaign
+    rows["inpainted"][2] |= {"imposed_space_group_number": 5}  # structure 2, draw 0: symmetric
+    outcomes = read()
+    assert kinds_of(outcomes, "symmetric", "inpainting") == {
+        ALL: (1, 2), "free": (0, 1), "imposed": (1, 1),
+    }  # fmt: skip
+    assert kinds_of(outcomes, "symmetric", "unconditional") == {
+        ALL: (0, 4), "free": (0, 4), "imposed": (0, 0),
+    }  # fmt: skip
+    # of free draws alone nothing symmetric came out
+    assert kinds_of(outcomes, "symmetric_per_generated", ALL) == {
+        ALL: (1, 4), "free": (0, 4), "imposed": (0, 0),
+    }  # fmt: skip
+
+
+def test_a_free_draw_into_the_framework_of_an_imposed_structure_is_not_free_end_to_end(campaign):
+    rows, read = campaign
+    rows["generated"][2] |= {"imposed_space_group_number": 12}
+    outcomes = read()
+    assert kinds_of(outcomes, "symmetric", "inpainting")["free"] == (1, 2)
+    assert kinds_of(outcomes, "symmetric_per_generated", ALL) == {
+        ALL: (1, 4), "free": (0, 3), "imposed": (0, 1),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [
+        ({"imposed_space_group_number": 1}, "free"),  # P1 asks for nothing
+        ({"imposed_space_group_number": 2}, "imposed"),
+        ({"status": "sampling_failed", "imposed_space_group_number": 62}, "imposed"),
+        ({"status": "symmetry_impossible"}, "imposed"),
+        ({"bravais_type": None}, "given"),
+        ({}, "free"),
+    ],
+)
+def test_the_kind_of_a_draw_is_what_was_asked_of_it(campaign, changed, kind):
+    rows, read = campaign
+    rows["generated"][0] |= changed
+    attempts = read().attempts
+    row = attempts[(attempts["route"] == "unconditional") & (attempts["index"] == 0)]
+    assert list(row["draw_kind"]) == [kind]

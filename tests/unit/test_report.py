@@ -78,7 +78,9 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rates(made):
     rows = parquet.read(made[0]["output_table"], "report")
-    return {(r["composition"], r["route"], r["quantity"]): r for r in rows}
+    return {
+        (r["composition"], r["route"], r["quantity"]): r for r in rows if r["draw_kind"] == "all"
+    }
 
 
 def test_the_page_asks_for_nothing_outside(made):
@@ -111,9 +113,10 @@ def test_same_tables_give_the_same_bytes(made, tmp_path):
 def test_the_headline_says_what_the_table_says(made, rates):
     words = Page(made[1]).text
     tried, relaxed = rates["all", "all", "attempted"]["n"], rates["all", "all", "relaxed"]["k"]
-    symmetric = rates["all", "all", "symmetric"]["k"]
+    ends = rates["all", "all", "symmetric_per_generated"]
     assert f"tried {tried} structures" in words
-    assert f"{relaxed} relaxed; {symmetric} are symmetric" in words
+    assert f"{relaxed} relaxed, and" in words
+    assert f"Of {ends['n']} structures generated, {ends['k']} (" in words
     screened = parquet.read(made[0]["screened"], "screened")
     best = min(r["decomposition_energy"] for r in screened if r["decomposition_energy"] is not None)
     assert f"lies {abs(1000 * best):.0f} meV/atom" in words
@@ -127,6 +130,44 @@ def test_failures_add_up_on_the_page(made, rates):
     *each, total = [n for n in numbers if n]
     assert [sum(column) for column in zip(*each, strict=True)] == total
     assert total[-1] == rates["all", "all", "attempted"]["n"]
+
+
+def test_free_and_imposed_rates_stand_apart_the_end_to_end_rate_first(made):
+    rows = parquet.read(made[0]["output_table"], "report")
+    table = re.search(r'id="symmetry-rates".*?</table>', made[1], re.DOTALL)
+    assert table
+    lines = re.findall(r"<tr>(.*?)</tr>", table[0], re.DOTALL)[1:]
+    wanted = [
+        ("symmetric_per_generated", "all"),
+        ("symmetric", "unconditional"),
+        ("symmetric", "inpainting"),
+    ]
+    assert "End to end" in lines[0]
+    for line, (quantity, route) in zip(lines, wanted, strict=True):
+        shown = re.findall(r"<td>\s*<span class=\"rate\">(\d+)<span class=\"of\"> of (\d+)", line)
+        at = {
+            r["draw_kind"]: (str(r["k"]), str(r["n"]))
+            for r in rows
+            if (r["composition"], r["quantity"], r["route"]) == ("all", quantity, route)
+        }
+        assert shown == [at["all"], at["free"], at["imposed"]]
+    free, imposed = at["free"], at["imposed"]
+    assert int(free[0]) / int(free[1]) < 0.5 < int(imposed[0]) / int(imposed[1])
+
+
+def test_structures_from_files_are_not_called_free(tmp_path):
+    arguments = Campaign(tmp_path, config_of(n=4), "Zn-P-S").write()
+    for path in arguments["paths"]["generated"]:
+        rows = [
+            r | {"bravais_type": None, "imposed_space_group_number": None, "imposed_sites": None}
+            for r in parquet.read(path, "generated")
+        ]
+        parquet.write(path, "generated", rows, parquet.read_header(path))
+    report(**arguments)
+    words = Page(arguments["output_page"].read_text(encoding="utf-8")).text
+    assert "unconditional given" in words
+    assert "unconditional free" not in words
+    assert "whether their source imposed a space group is not known" in words
 
 
 def cifs(page: str) -> dict[str, str]:
@@ -170,10 +211,10 @@ def test_cards_show_the_best_first_and_one_of_each_composition(made):
 def test_warnings_stand_at_the_top(made):
     words = Page(made[1]).text
     top = words[: words.index("Funnel")]
-    assert "Few structures" in top  # 24 of each composition
-    assert "advises 30 meV/atom" in top  # the threshold is 0.1 eV/atom
-    assert "reference is not complete" in top
-    assert "known phases could not be recognised" in top
+    assert "Small sample" in top  # 24 of each composition
+    assert "recommends 30 meV/atom" in top  # the threshold is 0.1 eV/atom
+    assert "reference is incomplete" in top
+    assert "known phases cannot be recognised" in top
 
 
 def test_settings_and_versions_are_on_the_page(made):
@@ -274,7 +315,7 @@ def test_a_reference_that_is_gone_costs_the_hull_plot_only(tmp_path):
     config = config.model_copy(update={"systems": {"Zn-P-S": gone}})
     words = Page(make(tmp_path, config=config)[1]).text
     assert "no phase diagram here" in words
-    assert "The reference could not be read again" in words
+    assert "The reference could not be re-read" in words
 
 
 def test_tables_of_different_settings_are_noticed(tmp_path):
@@ -286,7 +327,7 @@ def test_tables_of_different_settings_are_noticed(tmp_path):
     words = Page(arguments["output_page"].read_text(encoding="utf-8")).text
     assert "the shards of “relaxed” were made with different settings" in words
     assert "relaxed with different potentials" in words
-    assert "the reference has changed since the screen" in words
+    assert "the reference has changed since screening" in words
 
 
 def test_what_cannot_be_reported_leaves_no_page(tmp_path):

@@ -190,12 +190,12 @@ def test_a_known_phase_that_is_found_again_is_not_called_unstable() -> None:
     new = row | {"space_group_symbol": "Pnma", "space_group_number": 62}
     new |= {"decomposition_energy": 0.05, "known_phase": None}
     first, second = (str(line) for line in story.best_of(pd.DataFrame([known, new])))
-    assert "the known phase antifluorite, found again" in first
-    assert "decomposing" not in first
+    assert "the known phase antifluorite." in first
+    assert "decomposition" not in first
     assert "The best new one" in second
     assert "50 meV/atom above" in second
     assert "metastable" in second
     (only,) = story.best_of(pd.DataFrame([known]))
-    assert "found again" in only
+    assert "the known phase antifluorite." in only
     (only,) = story.best_of(pd.DataFrame([new]))
     assert "new" not in only
