@@ -118,10 +118,10 @@ def _frame(
 
 
 def _read(paths: Sequence[str | Path], name: str, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Chosen columns of all shards; structures stay on disk, a campaign has many."""
+    """Chosen columns of all shards; structures are not read, a campaign has many."""
     columns = {old: new for old, new in columns.items() if old in SCHEMAS[name].names}
     wanted = [*KEY, *columns]
-    parts = [parquet.read_table(path, name).select(wanted) for path in paths]
+    parts = [parquet.read_table(path, name, wanted) for path in paths]
     table = pa.concat_tables(parts) if parts else parquet.from_rows(name, []).select(wanted)
     frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
     return frame.rename(columns=columns)

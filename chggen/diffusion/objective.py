@@ -74,7 +74,8 @@ def sample_guests(batch: Batch, share: float, rng: np.random.Generator) -> Tenso
     """[n] True for atoms that get noise; a ``share`` of the crystals keeps clean hosts.
 
     Guests are all atoms of one or two elements, as in a campaign, or in one case of
-    four any atoms. A crystal never stays without a host or without a guest.
+    four (and where there is one element) any atoms. Where that would leave a crystal without
+    a host or without a guest, all its atoms get noise.
 
     Args:
         batch: crystals.

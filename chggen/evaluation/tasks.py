@@ -1,4 +1,4 @@
-"""What the generators are asked for: the one place where tasks are built."""
+"""Tasks of an evaluation: the cells and atoms that all generators are asked to fill."""
 
 from collections.abc import Sequence
 

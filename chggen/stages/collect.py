@@ -23,9 +23,10 @@ from chggen.structure.crystal import Crystal, has_structure, row_id
 from chggen.symmetry.analysis import space_group
 from chggen.tables import parquet
 from chggen.tables.lineage import LINEAGE
+from chggen.tables.schema import CONTRACT, names
 
 #: What the row of a structure keeps from the screen.
-_SCREENED = ("energy_per_atom", "potential", "potential_hash", "functional", "corrections")
+_SCREENED = ("energy_per_atom", *names(CONTRACT))
 _OWN = ("parent_id", "status", "reason", "role", "label", "engine", "directory")
 
 

@@ -13,6 +13,16 @@ from chggen.symmetry.framework import Framework, choose_guests
 from chggen.symmetry.framework import refine as refine_crystal
 from chggen.tables import parquet
 from chggen.tables.lineage import descend, usable
+from chggen.tables.schema import REFINEMENT, names
+
+#: Columns that every row has, and those that it takes from its framework.
+_CHOICE = ("guests", "guest_choice")
+_RESULT = (
+    "status",
+    "reason",
+    "formula_units",
+    *(name for name in names(REFINEMENT) if name not in _CHOICE),
+)
 
 
 def refine(
@@ -64,25 +74,8 @@ def _row(
     row = descend(parent) | {"guests": guests, "guest_choice": choice}
     if result is not None:
         row |= {
-            "status": result.status,
-            "reason": result.reason,
+            **{name: getattr(result, name) for name in _RESULT},
             "n_atoms": 0,
-            "n_guests": result.n_guests,
-            **{
-                key: getattr(result, key)
-                for key in (
-                    "formula_units",
-                    "ladder_step",
-                    "symprec",
-                    "angle_tolerance",
-                    "space_group_number",
-                    "space_group_symbol",
-                    "displacement_rms",
-                    "displacement_max",
-                    "strain_max",
-                    "host_cell",
-                )
-            },
         }
         if result.crystal is not None:
             row |= result.crystal.columns()

@@ -1,6 +1,7 @@
 """``relax`` (and ``rerelax``): raw structures to local minima of a potential."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +24,7 @@ from chggen.tables.lineage import descend
 #: Which table each source becomes.
 OUTPUTS = {"generated": "relaxed", "inpainted": "rerelaxed"}
 #: What a row takes from its relaxation.
-_RESULT = (
-    "status",
-    "reason",
-    "energy_per_atom",
-    "energy_per_atom_initial",
-    "delta_energy_per_atom",
-    "rmsd",
-    "fmax",
-    "smax",
-    "steps",
-    "converged",
-    "stop_reason",
-    "wall_time",
-    "volume_per_atom",
-    "min_distance",
-    "repaired",
-)
+_RESULT = tuple(f.name for f in fields(Relaxation) if f.name != "crystal")
 
 
 def relax(
@@ -65,7 +50,7 @@ def relax(
     model = load_named(settings.potential, potentials)
     guests = [_guests(rows[i]) for i in good] if name == "inpainted" else None
     crystals = [Crystal.from_row(rows[i]) for i in good]
-    folder = Path(output).with_name(f"{OUTPUTS[name]}_paths")
+    folder = Path(output).with_name(f"{OUTPUTS[name]}_trajectories")
     files = [folder / f"{rows[i]['id']}.h5" for i in good]
     relaxed = relax_crystals(
         crystals,

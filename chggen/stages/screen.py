@@ -21,28 +21,10 @@ from chggen.structure.crystal import Crystal, row_id
 from chggen.structure.matching import duplicates, match_known
 from chggen.symmetry.analysis import space_group, space_groups
 from chggen.tables import parquet
-from chggen.tables.lineage import LINEAGE, usable
+from chggen.tables.lineage import shared, usable
 
-_KEPT = (
-    *LINEAGE,
-    "status",
-    "reason",
-    "n_atoms",
-    "formula_units",
-    "cell",
-    "atomic_numbers",
-    "frac_coords",
-    "energy_per_atom",
-    "delta_energy_per_atom",
-    "rmsd",
-    "converged",
-    "min_distance",
-    "volume_per_atom",
-    "potential",
-    "potential_hash",
-    "functional",
-    "corrections",
-)
+#: What a row keeps from its relaxation.
+_KEPT = shared("relaxed", "screened")
 #: A structure closer to the hull than this (eV/atom) is on it.
 _ON_HULL = 1e-8
 

@@ -68,27 +68,42 @@ def from_rows(name: str, rows: Sequence[Mapping[str, Any]], where: object = "") 
     return table
 
 
-def read_table(path: str | Path, name: str) -> pa.Table:
-    """Read and validate table ``name``; raises :class:`TableError` with one clear line."""
+def read_table(path: str | Path, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read and validate table ``name``.
+
+    Args:
+        path: of the file.
+        name: key of ``SCHEMAS``.
+        columns: those to read, in order; all if not given.
+
+    Raises:
+        TableError: one clear line: not there, damaged, another table or schema.
+    """
     path = Path(path)
     if not path.is_file():
         raise TableError(f"{path}: no such table ('{name}' expected)")
     try:
-        table = pq.read_table(path, partitioning=None)
+        schema = pq.read_schema(path)
+        _require_schema(path, schema, name)
+        table = pq.read_table(path, columns=columns, partitioning=None)
     except (pa.ArrowInvalid, OSError) as error:
         line = str(error).splitlines()[0]
         raise TableError(f"{path}: not a readable Parquet file ({line})") from error
-    found = (table.schema.metadata or {}).get(b"table", b"?").decode()
-    version = (table.schema.metadata or {}).get(b"schema_version", b"?").decode()
+    _validate(table, name, path)
+    return table
+
+
+def _require_schema(path: Path, schema: pa.Schema, name: str) -> None:
+    """Raise :class:`TableError` if a file's schema is not that of table ``name``."""
+    found = (schema.metadata or {}).get(b"table", b"?").decode()
+    version = (schema.metadata or {}).get(b"schema_version", b"?").decode()
     if found != name or version != str(SCHEMA_VERSION):
         raise TableError(
             f"{path}: holds table '{found}' version {version},"
             f" expected '{name}' version {SCHEMA_VERSION}"
         )
-    if not table.schema.equals(SCHEMAS[name], check_metadata=False):
+    if not schema.equals(SCHEMAS[name], check_metadata=False):
         raise TableError(f"{path}: columns differ from the schema of '{name}'")
-    _validate(table, name, path)
-    return table
 
 
 def read(path: str | Path, name: str) -> list[Row]:

@@ -15,8 +15,8 @@ from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal, row_id
 from chggen.symmetry.analysis import space_group, space_groups
 from chggen.tables import parquet
+from chggen.tables.lineage import LINEAGE
 
-LINEAGE = ("system", "composition", "route", "seed", "index", "draw", "random_seed")
 CONTRACT = {
     "potential": "chgnet-0.3.0", "potential_hash": "0123456789abcdef",
     "functional": "GGA/GGA+U", "corrections": "MP2020",
