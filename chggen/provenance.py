@@ -138,7 +138,14 @@ def header(
     inputs: Mapping[str, str] | None = None,
     **facts: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
-    """Header of a table: stage, settings and their digest, code digest, inputs, versions."""
+    """Header of a table: stage, settings and their digest, code digest, inputs, versions.
+
+    Args:
+        stage: module of ``chggen.stages`` that writes it.
+        settings: section of the config, JSON-like.
+        inputs: name → digest of each file that was read.
+        **facts: more that a reader should know.
+    """
     return {
         "stage": stage,
         "settings": dict(settings),

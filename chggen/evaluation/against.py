@@ -32,6 +32,11 @@ def compare(now: Mapping[str, Any], then: Mapping[str, Any], path: Path) -> dict
 
     Structures are paired by their rows, so that runs with other limits can be compared
     by what they share; where that is nothing (another seed), no generator is compared.
+
+    Args:
+        now: result of this run.
+        then: result of an earlier run, as :func:`load` gives it.
+        path: file that the earlier one is from.
     """
     rows = [[s["row"] for s in result["structures"]["chosen"]] for result in (now, then)]
     shared = sorted(set(rows[0]) & set(rows[1]))

@@ -88,6 +88,13 @@ def judge(
 
     A known structure that could not be relaxed cannot be found: its samples stay in the
     denominators, with status ``parent_failed``.
+
+    Args:
+        tasks: what was asked for.
+        placed: what the generator gave, in the same order.
+        relaxed: what the relaxation made of it; None where there was nothing to relax.
+        truth: the known structures, relaxed.
+        progress: called with (samples done, samples in all).
     """
     samples = len(tasks) // len(truth)
     outcomes = []
@@ -128,7 +135,13 @@ def _judge(
 
 
 def same(first: Crystal, second: Crystal, tolerances: tuple[float, float, float]) -> bool:
-    """True if StructureMatcher says so; False too where it fails."""
+    """Whether pymatgen's StructureMatcher matches two crystals; False too where it fails.
+
+    Args:
+        first: a crystal.
+        second: another one.
+        tolerances: ltol, stol (both without unit) and angle_tol (degrees).
+    """
     if sorted(first.atomic_numbers.tolist()) != sorted(second.atomic_numbers.tolist()):
         return False
     try:

@@ -111,7 +111,16 @@ def difference(first: Floats, second: Floats) -> tuple[float, float, float]:
 
 
 def grid(outcomes: Sequence[Outcome], samples: int, name: str) -> Floats:
-    """One attribute of all outcomes as [N, K]."""
+    """One attribute of all outcomes as an array.
+
+    Args:
+        outcomes: the samples, those of one structure behind each other.
+        samples: K, per structure.
+        name: attribute of an outcome.
+
+    Returns:
+        [N, K] values.
+    """
     values = np.array([getattr(o, name) for o in outcomes], dtype=np.float64)
     return values.reshape(-1, samples)
 
@@ -156,7 +165,13 @@ def summary(outcomes: Sequence[Outcome], samples: int) -> dict[str, Any]:
 
 
 def paired(first: Sequence[Outcome], second: Sequence[Outcome], samples: int) -> dict[str, Any]:
-    """Match rates of one generator minus those of another, structure by structure."""
+    """Match rates of one generator minus those of another, structure by structure.
+
+    Args:
+        first: outcomes of the first generator.
+        second: of the second, for the same structures.
+        samples: K, per structure.
+    """
     rates = {}
     for key in ("matched", "matched_narrow"):
         counts = [grid(outcomes, samples, key).sum(1) for outcomes in (first, second)]

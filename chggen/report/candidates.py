@@ -80,7 +80,13 @@ def choose(best: pd.DataFrame, most: int) -> pd.DataFrame:
 
 
 def candidates(chosen: pd.DataFrame, screened: str | Path, screen: ScreenConfig) -> list[Candidate]:
-    """Cards of chosen rows, with structures from table ``screened``."""
+    """Cards of chosen rows.
+
+    Args:
+        chosen: rows of ``Outcomes.attempts``, in order.
+        screened: table with their structures.
+        screen: tolerances at which the structures are symmetrised.
+    """
     ids = list(chosen["id"])
     if not ids:
         return []

@@ -165,7 +165,13 @@ def thinned(rows: pd.DataFrame, most: int = MOST_POINTS) -> pd.DataFrame:
 def energies_by_composition(
     attempts: pd.DataFrame, compositions: Sequence[str], threshold: float
 ) -> Markup | None:
-    """E_d of every relaxed structure by composition; the hull is the line at zero."""
+    """E_d of every relaxed structure by composition; the hull is the line at zero.
+
+    Args:
+        attempts: relaxed attempts.
+        compositions: from left to right.
+        threshold: drawn as a line, eV/atom.
+    """
     shown = list(compositions[:MOST_COMPOSITIONS])
     rows = attempts[attempts["decomposition_energy"].notna()]
     rows = rows[rows["composition"].isin(shown)]

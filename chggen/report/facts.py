@@ -109,7 +109,13 @@ def mixed(headers: Headers) -> list[str]:
 
 
 def settings(system: str, config: Config, headers: Headers) -> list[Group]:
-    """Groups of (name, value) for the page."""
+    """Settings in groups of (name, value).
+
+    Args:
+        system: name in the config.
+        config: of the campaign.
+        headers: of all tables.
+    """
     return [
         ("Search", _search(system, config, headers)),
         ("Generation", _generation(config, headers)),

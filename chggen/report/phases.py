@@ -90,7 +90,13 @@ class Loaded:
 def load_phases(
     config: ReferenceConfig, elements: set[str], referenced: str | Path | None = None
 ) -> Loaded:
-    """Competing phases for the drawing: a report does not fail for want of a picture."""
+    """Competing phases for the hull plots; what cannot be read does not stop the report.
+
+    Args:
+        config: reference of the system.
+        elements: of the system.
+        referenced: table of that name, where the reference is the potential itself.
+    """
     from chggen.reference.hull import phase_diagram
     from chggen.reference.relaxed import load_competing
 
@@ -210,6 +216,14 @@ def hull_on(phases: Phases, section: Section, points: int = 201) -> tuple[np.nda
 
     Corners lie at stable phases or where tie lines cross, so all phases on the section
     are added to an even grid.
+
+    Args:
+        phases: of the system.
+        section: line between two compositions.
+        points: of the even grid.
+
+    Returns:
+        Places [m] along the section, 0 to 1, and energies [m] there.
     """
     places = [section.place(p.formula) for p in phases.found if p.stable]
     grid = np.unique([*np.linspace(0, 1, points), *(p for p in places if p is not None)])

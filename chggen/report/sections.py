@@ -118,7 +118,13 @@ def funnel(outcomes: Outcomes, rates: Rates) -> list[dict[str, Any]]:
 
 
 def by_composition(outcomes: Outcomes, rates: Rates, best: pd.DataFrame) -> list[dict[str, Any]]:
-    """One line per composition: rates by route and kind of draw, and the best structure."""
+    """One line per composition: rates by route and kind of draw, and the best structure.
+
+    Args:
+        outcomes: what became of everything tried.
+        rates: of it.
+        best: unique structures by E_d, lowest first.
+    """
     draws = draws_used(outcomes)
     leaders = best.drop_duplicates("composition").set_index("composition")
     out = []

@@ -26,7 +26,13 @@ def missing(value: object) -> bool:
 
 
 def number(value: float | None, digits: int = 2, *, signed: bool = False) -> str:
-    """A number with a true minus sign; a dash if there is none."""
+    """A number with a true minus sign; a dash if there is none.
+
+    Args:
+        value: the number.
+        digits: after the decimal point.
+        signed: with a plus sign too.
+    """
     if value is None or missing(value):
         return _NONE
     text = f"{float(value):+.{digits}f}" if signed else f"{float(value):.{digits}f}"
@@ -79,7 +85,13 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def plural(n: int, one: str, many: str = "") -> str:
-    """``1 structure``, ``2 structures``."""
+    """``1 structure``, ``2 structures``.
+
+    Args:
+        n: how many.
+        one: the noun in the singular.
+        many: in the plural; with an s if not given.
+    """
     return f"{count(n)} {one if n == 1 else many or one + 's'}"
 
 

@@ -48,6 +48,11 @@ def job(label: str, log: str | Path, threads: int = 1) -> Iterator[Progress]:
 
     A :class:`ChggenError` ends the process with its one line; anything else leaves its
     traceback in the log and is raised again.
+
+    Args:
+        label: names the job in messages.
+        log: file to write; its folder is made.
+        threads: most that the numerical libraries may use.
     """
     warnings.simplefilter("ignore")
     limit_threads(threads)

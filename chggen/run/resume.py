@@ -45,12 +45,21 @@ def resume(
 ) -> int:
     """Clear what a killed driver left in the directory, and run Snakemake to its end.
 
-    ``wait`` lets jobs of SLURM that have begun come to their end and keeps what they
-    made; otherwise they are cancelled. ``watch`` is the time in minutes after which a
-    driver without jobs and without a word counts as hanging; it is then ended, as one
-    that was killed, and the next of at most ``rounds`` begins. Gives Snakemake's exit
-    code; raises :class:`DriverError` if a driver is alive, SLURM does not answer, the
-    rounds are over, or Snakemake is to run dry, which would leave nothing running.
+    Args:
+        start: how Snakemake is started, and where.
+        say: prints a line.
+        wait: SLURM jobs that have begun run to their end and their results are kept;
+            otherwise they are cancelled.
+        watch: minutes without jobs and output after which a driver counts as hanging and is
+            ended; the next round then begins. Never, if not given.
+        rounds: most drivers that are started.
+
+    Returns:
+        Snakemake's exit code.
+
+    Raises:
+        DriverError: a driver is alive, SLURM does not answer, the rounds are used up, or the
+            arguments ask Snakemake for a dry run, which resumes nothing.
     """
     dry = _DRY.intersection(start.arguments)
     if dry:
@@ -67,7 +76,16 @@ def resume(
 
 
 def clear(start: Start, say: Say, *, wait: bool) -> None:
-    """See that nothing of an earlier driver is left running; says what it finds."""
+    """Make sure that nothing of an earlier driver is still running.
+
+    Args:
+        start: how Snakemake is started, and where.
+        say: prints what was found.
+        wait: wait for SLURM jobs that have begun; otherwise they are cancelled.
+
+    Raises:
+        DriverError: a driver is alive in the directory.
+    """
     here = start.directory
     alive = processes.drivers(here)
     if alive:

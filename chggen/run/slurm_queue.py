@@ -57,7 +57,13 @@ def run_ids(directory: Path) -> set[str]:
 
 
 def parse(answer: str, names: set[str], directory: Path) -> list[QueuedJob]:
-    """Jobs with one of these names and this working directory in an answer of squeue."""
+    """Jobs in an answer of squeue.
+
+    Args:
+        answer: lines of id, state, name and working directory, separated by ``|``.
+        names: job names (run ids) that are wanted.
+        directory: working directory that is wanted.
+    """
     here = directory.resolve()
     jobs = []
     for line in answer.splitlines():

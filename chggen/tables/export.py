@@ -100,7 +100,17 @@ def _extxyz(rows: Sequence[Mapping[str, Any]], output: Path) -> Path:
 def show(
     source: Path, columns: Sequence[str] | None = None, sort: str | None = None, most: int = 20
 ) -> None:
-    """Print what became of the rows of a table, and the first ones."""
+    """Print how many rows of a table have each status, and the first rows.
+
+    Args:
+        source: table.
+        columns: to print; the usual ones if not given.
+        sort: column to sort by, nulls last.
+        most: rows to print.
+
+    Raises:
+        ChggenError: the table has no such column.
+    """
     from rich.console import Console
     from rich.table import Table
 

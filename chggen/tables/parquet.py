@@ -25,11 +25,17 @@ _HEADER = b"chggen"
 def write(
     path: str | Path, name: str, rows: Sequence[Mapping[str, Any]], header: Mapping[str, Any]
 ) -> None:
-    """Write rows as table ``name`` (a key of ``SCHEMAS``), atomically.
+    """Write rows as a table, atomically; missing columns become null.
 
-    ``header`` (JSON-like: digests, versions, settings) goes into the file's footer.
-    Missing columns become null; unknown columns, wrong types, a null in a required
-    column or an unknown status raise :class:`TableError` and leave ``path`` untouched.
+    Args:
+        path: file to write; its folder is made.
+        name: key of ``SCHEMAS``.
+        rows: columns by name.
+        header: JSON-like (digests, versions, settings); goes into the file's footer.
+
+    Raises:
+        TableError: unknown columns, wrong types, a null in a required column or an unknown
+            status; ``path`` is left untouched.
     """
     path = Path(path)
     table = from_rows(name, rows, path)
@@ -50,7 +56,16 @@ def write(
 
 
 def from_rows(name: str, rows: Sequence[Mapping[str, Any]], where: object = "") -> pa.Table:
-    """Rows as a validated Arrow table; raises :class:`TableError` naming the column."""
+    """Rows as a validated Arrow table.
+
+    Args:
+        name: key of ``SCHEMAS``.
+        rows: columns by name.
+        where: what the message of an error begins with.
+
+    Raises:
+        TableError: names the column that does not fit.
+    """
     schema = SCHEMAS[name]
     unknown = sorted({key for row in rows for key in row} - set(schema.names))
     if unknown:
