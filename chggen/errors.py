@@ -47,51 +47,51 @@ class Status(StrEnum):
     """What became of one structure in one stage (column ``status``)."""
 
     OK = "ok"
-    #: the row it descends from failed, so nothing was attempted
+    #: the parent row failed, so nothing was attempted
     PARENT_FAILED = "parent_failed"
-    #: the generator or sampler gave no structure
+    #: the generator or sampler returned no structure
     SAMPLING_FAILED = "sampling_failed"
-    #: no arrangement has the space group asked for
+    #: no arrangement has the requested space group
     SYMMETRY_IMPOSSIBLE = "symmetry_impossible"
     #: atoms closer than the limit of the stage
     TOO_CLOSE = "too_close"
     #: an atom without a neighbour within the potential's cutoff
     ISOLATED_ATOM = "isolated_atom"
-    #: volume or energy ran away during relaxation
+    #: volume or energy diverged during relaxation
     EXPLODED = "exploded"
-    #: energy, force or stress was not a number
+    #: non-finite energy, force or stress
     NOT_FINITE = "not_finite"
     #: the step limit was reached before the force criterion
     NOT_CONVERGED = "not_converged"
     #: no step of the tolerance ladder gave a space group above P-1
     NO_SYMMETRY = "no_symmetry"
-    #: symmetrisation would have moved atoms further than the cap
+    #: symmetrisation would move atoms further than the cap
     DISPLACEMENT_CAP = "displacement_cap"
     #: the framework's new cell cannot hold an integer number of guests
     COMPOSITION_DRIFT = "composition_drift"
-    #: the job's time was over; a next attempt goes on from there
+    #: walltime limit reached; the next attempt continues from there
     OUT_OF_TIME = "out_of_time"
-    #: killed from outside in every attempt (memory, a lost node, cancelled)
+    #: killed by the system or the user in every attempt (memory, a lost node, cancelled)
     INTERRUPTED = "interrupted"
-    #: anything else; the reason says what
+    #: any other failure; see the reason
     FAILED = "failed"
 
 
 #: One sentence per status, for reports and docs.
 STATUS_TEXT: dict[Status, str] = {
     Status.OK: "done",
-    Status.PARENT_FAILED: "not attempted: the structure it comes from had failed",
-    Status.SAMPLING_FAILED: "the generator gave no structure",
-    Status.SYMMETRY_IMPOSSIBLE: "no arrangement has the space group asked for",
+    Status.PARENT_FAILED: "not attempted: the parent structure failed",
+    Status.SAMPLING_FAILED: "the generator returned no structure",
+    Status.SYMMETRY_IMPOSSIBLE: "no arrangement has the requested space group",
     Status.TOO_CLOSE: "two atoms closer than the limit",
     Status.ISOLATED_ATOM: "an atom has no neighbour within the cutoff",
-    Status.EXPLODED: "volume or energy ran away during relaxation",
-    Status.NOT_FINITE: "energy, force or stress was not a number",
+    Status.EXPLODED: "volume or energy diverged during relaxation",
+    Status.NOT_FINITE: "non-finite energy, force or stress",
     Status.NOT_CONVERGED: "step limit reached before the force criterion",
     Status.NO_SYMMETRY: "no tolerance gave a space group above P-1",
-    Status.DISPLACEMENT_CAP: "symmetrising would move atoms beyond the cap",
-    Status.COMPOSITION_DRIFT: "guests would not be an integer number in the new cell",
-    Status.OUT_OF_TIME: "the job's time was over",
-    Status.INTERRUPTED: "killed from outside in every attempt",
-    Status.FAILED: "failed for another reason, given in the row",
+    Status.DISPLACEMENT_CAP: "symmetrisation would move atoms further than the cap",
+    Status.COMPOSITION_DRIFT: "the new cell cannot hold an integer number of guests",
+    Status.OUT_OF_TIME: "walltime limit reached",
+    Status.INTERRUPTED: "killed by the system or the user in every attempt",
+    Status.FAILED: "another failure; see the reason in the row",
 }

@@ -28,18 +28,18 @@ _ANCESTOR: Final = ["composition", "seed", "index"]
 #: Quantities that are counted, and what each says.
 COUNTED: Final[dict[str, str]] = {
     "attempted": "structures attempted",
-    "sampled": "the sampler gave a structure",
-    "relaxed": "relaxed, within the step limit or not, and has an energy",
+    "sampled": "the sampler returned a structure",
+    "relaxed": "relaxed, converged or not, and has an energy",
     "converged": "met the force (and stress) criterion",
-    "rmsd_defined": "generated and relaxed structure could be matched",
-    "symmetric": "success test: space group above P-1, no distance too short",
+    "rmsd_defined": "generated and relaxed structures match",
+    "symmetric": "space group above P-1 and no distance too short",
     "above_p1bar": "space group above P-1 at this tolerance",
-    "below_threshold": "E_d below the threshold of the screen",
+    "below_threshold": "E_d below screen.threshold",
     "breaks_hull": "E_d below zero",
-    "unique": "below the threshold and no duplicate of a lower-energy structure",
+    "unique": "below the threshold and not a duplicate of a lower-energy structure",
     "new": "unique and not a known phase",
-    "selected": "goes on to DFT",
-    "framework_found": "symmetric framework found in a relaxed structure",
+    "selected": "selected for DFT",
+    "framework_found": "relaxed structures that gave a symmetric framework",
     "symmetric_per_generated": "generated structures that are symmetric or have such a descendant",
 }
 #: Quantities that are measured: (quantity, table whose column of that name has the unit).
@@ -92,15 +92,15 @@ def tolerances(config: Config) -> dict[str, str]:
         "funnel/above_threshold": below,
         "funnel/not_symmetric": symmetric,
         "funnel/space_group_full": (
-            f"at most {screen.max_per_space_group} of a composition and space group"
+            f"at most {screen.max_per_space_group} per composition and space group"
             if screen.max_per_space_group
             else ""
         ),
-        "funnel/over_limit": f"at most {screen.max_selected} of a composition",
+        "funnel/over_limit": f"at most {screen.max_selected} per composition",
         "funnel/second_threshold": (
             f"E_d < {screen.second_threshold:g} eV/atom" if screen.second_threshold else ""
         ),
-        "framework_found": f"ladder {ladder}; moves ≤ {config.refine.max_displacement:g} Å",
+        "framework_found": f"ladder {ladder}; displacement ≤ {config.refine.max_displacement:g} Å",
     }
 
 

@@ -116,7 +116,7 @@ def _candidate(row: Mapping[str, Any], crystal: Crystal, screen: ScreenConfig) -
         atoms=len(shown),
         moved=ideal.displacement_max if ideal else None,
         name=name,
-        relaxed_cif=_cif(crystal.to_structure(), row, None, "as relaxed, symmetry not imposed"),
+        relaxed_cif=_cif(crystal.to_structure(), row, None, "as relaxed, not symmetrised"),
         symmetric_cif=_cif(
             ideal.crystal.to_structure(),
             row,

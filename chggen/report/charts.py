@@ -54,7 +54,7 @@ def success_rates(
         svg.clean(axes)
         axes.grid(axis="y", visible=False)
         axes.grid(axis="x", color=svg.FAINT, linewidth=0.6)
-        axes.set_xlabel("symmetric, % of the draws of that kind")
+        axes.set_xlabel("symmetric, % of draws")
         axes.spines["left"].set_visible(False)
         return svg.inline(
             figure, "rates", "Symmetry success rate by composition, route and kind of draw"

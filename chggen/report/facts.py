@@ -86,7 +86,7 @@ def mixed(headers: Headers) -> list[str]:
     for name, found in headers.items():
         for key, what in (
             ("settings_digest", "settings"),
-            ("code_digest", "versions of the code"),
+            ("code_digest", "code versions"),
         ):
             if len({str(h.get(key)) for h in found}) > 1:
                 out.append(f"the shards of “{name}” were made with different {what}")
@@ -146,7 +146,7 @@ def _search(system: str, config: Config, headers: Headers) -> Lines:
     return [
         ("system", system),
         ("compositions", str(len(chosen.formulas()))),
-        ("space groups kept while sampling", str(chosen.symmetry)),
+        ("space groups imposed while sampling", str(chosen.symmetry)),
         *cells,
         ("guests", _seen(headers, "refined", "guests")),
         ("campaign seed", str(config.seed)),
@@ -180,7 +180,7 @@ def _relaxation(config: Config, headers: Headers) -> Lines:
     return [
         ("potential", _seen(headers, "relaxed", "potential")),
         ("its weights (sha256)", _seen(headers, "relaxed", "potential_hash")),
-        ("functional it imitates", _seen(headers, "relaxed", "functional")),
+        ("functional it was trained on", _seen(headers, "relaxed", "functional")),
         ("energy corrections included", _seen(headers, "relaxed", "corrections")),
         ("force criterion", f"{relax.fmax:g} eV/Å"),
         ("stress criterion", f"{relax.smax:g} GPa" if relax.relax_cell else "cell fixed"),
@@ -206,10 +206,10 @@ def _screen(config: Config, headers: Headers) -> Lines:
         ("symmetry tolerance", f"{screen.symprec:g} Å, {screen.angle_tolerance:g}°"),
         ("shortest distance", f"{screen.min_distance:g} Å"),
         ("E_d threshold", f"{screen.threshold:g} eV/atom"),
-        ("only symmetric ones go on", "yes" if screen.require_symmetric else "no"),
+        ("require a symmetric structure", "yes" if screen.require_symmetric else "no"),
         ("at most per composition", str(screen.max_selected)),
         ("at most per space group", str(screen.max_per_space_group or "no limit")),
-        ("best of each composition goes on", "yes" if screen.best_per_composition else "no"),
+        ("keep the best of each composition", "yes" if screen.best_per_composition else "no"),
         ("competing phases", _seen(headers, "screened", "reference")),
         ("their date", _seen(headers, "screened", "reference_date")),
         ("their digest (sha256)", _seen(headers, "screened", "reference_hash")),

@@ -74,12 +74,12 @@ def after_campaign(outcomes: Outcomes) -> Markup | None:
     ]
     if judged.empty:
         return None
-    first = Markup("Hull after the campaign, its converged structures added to the phases: ")
+    first = Markup("Hull including the converged structures of this campaign: ")
     found = attempts[part].drop_duplicates("composition")
     if found.empty:
         nearest = judged.sort_values("campaign_decomposition_energy").iloc[0]
         return first + Markup(
-            "unchanged; none of them is on it or below. The nearest is {} in {}, {} meV/atom above."
+            "unchanged, none of them is on or below it. The closest is {} in {}, {} meV/atom above."
         ).format(
             text.formula(nearest["composition"]),
             text.space_group(nearest["space_group_symbol"]),
@@ -91,6 +91,6 @@ def after_campaign(outcomes: Outcomes) -> Markup | None:
     ]
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return first + Markup(
-        "{}{} would be on it. Distances to this hull are the column"
+        "{}{} would be on it. Distances to this hull are in column"
         " <code>campaign_decomposition_energy</code>."
     ).format(Markup(", ").join(names[:_MOST_NAMED]), more)

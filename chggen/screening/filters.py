@@ -34,14 +34,14 @@ class Filter(StrEnum):
 #: What failing each filter means, for reports and docs.
 FILTER_TEXT: Final[dict[Filter, str]] = {
     Filter.FAILED: "no relaxed structure",
-    Filter.NOT_CONVERGED: "relaxation ran out of steps",
-    Filter.TOO_CLOSE: "two atoms too close",
+    Filter.NOT_CONVERGED: "relaxation did not converge",
+    Filter.TOO_CLOSE: "two atoms too close together",
     Filter.ABOVE_THRESHOLD: "E_d at or above the threshold",
-    Filter.DUPLICATE: "the same as a better one",
-    Filter.KNOWN_PHASE: "a known phase",
+    Filter.DUPLICATE: "duplicate of a better structure",
+    Filter.KNOWN_PHASE: "known phase",
     Filter.NOT_SYMMETRIC: "no space group above P-1",
-    Filter.SPACE_GROUP_FULL: "enough better ones in its space group",
-    Filter.OVER_LIMIT: "enough better ones of its composition",
-    Filter.SECOND_THRESHOLD: "E_d by the second potential at or above its threshold",
-    Filter.SELECTED: "goes on to DFT",
+    Filter.SPACE_GROUP_FULL: "limit per space group reached",
+    Filter.OVER_LIMIT: "limit per composition reached",
+    Filter.SECOND_THRESHOLD: "E_d from the second potential at or above its threshold",
+    Filter.SELECTED: "selected for DFT",
 }

@@ -57,7 +57,7 @@ def cut(rows: Sequence[parquet.Row], settings: ScreenConfig) -> None:
         for place, row in enumerate(bad):
             why = (
                 f"E_d {row['second_decomposition_energy']:.3f} ≥ {settings.second_threshold:g}"
-                f" eV/atom by {row['second_potential']}"
+                f" eV/atom from {row['second_potential']}"
             )
             if keep and place == 0:
                 _guarantee(row, why)
@@ -75,10 +75,10 @@ def _select_of_one(members: list[parquet.Row], settings: ScreenConfig) -> None:
         if failed[row["id"]]:
             _stop(row, *failed[row["id"]][0])
         elif most is not None and groups[row["space_group_number"]] >= most:
-            why = f"{most} better ones in space group {row['space_group_number']}"
+            why = f"{most} better structures in space group {row['space_group_number']}"
             _stop(row, Filter.SPACE_GROUP_FULL, why)
         elif chosen >= settings.max_selected:
-            _stop(row, Filter.OVER_LIMIT, f"{settings.max_selected} better ones of its composition")
+            _stop(row, Filter.OVER_LIMIT, f"{settings.max_selected} better of its composition")
         else:
             row |= {"filter": Filter.SELECTED, "filter_reason": ""}
             row |= {"selected": True, "guaranteed": False}
@@ -134,5 +134,8 @@ def _stop(row: parquet.Row, name: Filter, reason: str) -> None:
 
 
 def _guarantee(row: parquet.Row, reason: str) -> None:
-    row |= {"filter": Filter.SELECTED, "filter_reason": f"best of its composition, though {reason}"}
+    row |= {
+        "filter": Filter.SELECTED,
+        "filter_reason": f"best of its composition; otherwise refused: {reason}",
+    }
     row |= {"selected": True, "guaranteed": True}

@@ -211,7 +211,7 @@ SCREENING: list[Column] = [
         "'selected', or the first filter of the screen it failed (chggen.screening.filters)",
     ),
     ("filter_reason", STR, "", "why, in words"),
-    ("selected", BOOL, "", "goes on to DFT"),
+    ("selected", BOOL, "", "selected for DFT"),
     ("guaranteed", BOOL, "", "selected only as the best of its composition, above a threshold"),
     ("rank", I32, "", "place by E_d among unique rows of its composition, from 1"),
     *CONTRACT,

@@ -128,7 +128,7 @@ def test_the_second_threshold_cuts_what_is_known() -> None:
         "alone": "selected", "worse": "second_threshold",
     }  # fmt: skip
     assert [r["id"] for r in rows if r["guaranteed"]] == ["alone"]
-    assert "0.050 ≥ 0.03 eV/atom by chgnet-r2scan" in rows[1]["filter_reason"]
+    assert "0.050 ≥ 0.03 eV/atom from chgnet-r2scan" in rows[1]["filter_reason"]
     filters(rows, **chosen, best_per_composition=False)
     cut(rows, ScreenConfig(**chosen, best_per_composition=False))
     assert not any(r["selected"] for r in rows if r["composition"] == "ZnP2")
