@@ -21,7 +21,7 @@ def notice(config: Config) -> str | None:
     problem = cannot_run(config.dft) if config.dft.run else None
     if problem is None:
         return None
-    return f"{problem}; dft.run = true: inputs are written, nothing is calculated"
+    return f"{problem}; dft.run = true: inputs would be written but nothing calculated"
 
 
 def check(config: Config, name: str) -> None:
@@ -48,7 +48,7 @@ def _check_reference(
 ) -> None:
     if config.dft.engine == "gpaw":
         raise ConfigError(
-            f"{where}: dft.engine = 'gpaw' is judged against phases that it calculates itself"
+            f"{where}: dft.engine = 'gpaw' needs competing phases that it calculates itself"
         )
     try:
         require_same(vasp_contract(config.dft), "dft", contract_of(reference), "the reference")

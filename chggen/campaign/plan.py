@@ -261,7 +261,7 @@ class Campaign:
             elements = system.elements
             heavy = sorted(e for e in elements if comp.ATOMIC_NUMBERS[e] > _HEAVIEST)
             if heavy and any(is_chgnet(p, self.config.potentials) for p in named.values()):
-                raise ConfigError(f"{where}.compositions: CHGNet does not know {heavy[0]}")
+                raise ConfigError(f"{where}.compositions: CHGNet was not trained on {heavy[0]}")
             problem = coverage_problem(system.reference, elements, system.phases)
             if problem:
                 raise ConfigError(f"{where}.reference: {problem}")
@@ -271,14 +271,14 @@ class Campaign:
             draws = self.config.generate.draws_cells
             if draws and system.volume_per_atom == "auto" and unseen:
                 raise ConfigError(
-                    f"{where}.volume_per_atom = 'auto': the regression has not seen {unseen[0]}"
+                    f"{where}.volume_per_atom = 'auto': the regression has no data on {unseen[0]}"
                 )
             self._check_checkpoints(elements)
             generator = self.config.generate.generator
             if generator != "diffusion" and system.symmetry not in {"none", "auto"}:
                 raise ConfigError(
                     f"{where}.symmetry = '{system.symmetry}': generate.generator = '{generator}'"
-                    " keeps no space group"
+                    " cannot impose a space group"
                 )
         path = self.config.generate.path
         if path is not None:

@@ -12,8 +12,8 @@ from chggen.errors import ChggenError
 # stages import torch and pymatgen, which take seconds: each command imports its own
 
 app = typer.Typer(
-    help="Crystal structure prediction by host-guided diffusion. Each verb is one step of"
-    " the campaign; tables are Parquet files.",
+    help="Crystal structure prediction by host-guided diffusion. Each command is one step of"
+    " a campaign; tables are Parquet files.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -1,4 +1,4 @@
-"""Verbs of density functional theory: hand over, compute, judge."""
+"""DFT commands: submit, calculate, collect."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,15 +15,16 @@ def submit(
     output: Output = Path("submitted.parquet"),
     phases: Annotated[
         Path | None,
-        typer.Option(help="structures of the competing phases, where they are computed"),
+        typer.Option(help="structures of the competing phases, if DFT computes them"),
     ] = None,
     referenced: Annotated[
-        Path | None, typer.Option(help="table referenced instead: as the potential relaxed them")
+        Path | None,
+        typer.Option(help="instead: table referenced, the phases relaxed by the potential"),
     ] = None,
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
-    """Write DFT inputs of the selected structures, in folder dft beside the table."""
+    """Write DFT inputs of the selected structures into folder dft beside the table."""
     from chggen.config.dft import DftConfig
     from chggen.stages.submit import submit as run
 
@@ -35,17 +36,18 @@ def submit(
 
 def calculate(
     source: Source,
-    identity: Annotated[str, typer.Argument(metavar="ID", help="id of the submitted row")],
+    identity: Annotated[str, typer.Argument(metavar="ID", help="id of the row in table submitted")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="table to write; default: in its folder")
+        Path | None,
+        typer.Option("--output", "-o", help="table to write; default: in the calculation's folder"),
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(help="stop cleanly before that many have passed")
+        float | None, typer.Option(help="stop cleanly within this many seconds")
     ] = None,
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
-    """Run what is left of one calculation. Started again, it goes on where it was."""
+    """Run one DFT calculation; an interrupted one continues where it stopped."""
     from chggen.config.dft import DftConfig, cannot_run
     from chggen.errors import ConfigError
     from chggen.stages.calculate import calculate as run
@@ -74,12 +76,12 @@ def collect(
     screened: Annotated[Path, typer.Option(help="table screened")] = Path("screened.parquet"),
     output: Output = Path("collected.parquet"),
     reference: Annotated[
-        Path | None, typer.Option(help="JSON list of entries of the same functional, for E_d")
+        Path | None, typer.Option(help="JSON list of entries with the same functional, for E_d")
     ] = None,
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
-    """E_d by DFT, symmetry, and how the potential compares."""
+    """Collect DFT results: E_d, symmetry, and comparison with the potential."""
     from chggen.config.dft import DftConfig
     from chggen.config.energies import ReferenceConfig
     from chggen.config.screening import ScreenConfig

@@ -1,4 +1,4 @@
-"""Looking at tables and configurations."""
+"""Commands that inspect tables and configurations."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ def export(
         str | None, typer.Option(help="only rows where this column is true (selected, symmetric)")
     ] = None,
 ) -> None:
-    """Write structures of a table as CIF files or one extended XYZ file."""
+    """Export structures of a table as CIF files or as one extended XYZ file."""
     from chggen.tables.export import export as run
 
     typer.echo(run(source, output, kind, ids, where))
@@ -30,7 +30,7 @@ def show(
     sort: Annotated[str | None, typer.Option(help="column to sort by")] = None,
     rows: Annotated[int, typer.Option("--rows", "-n", min=1)] = 20,
 ) -> None:
-    """Print a table on the terminal: what became of the rows, and the first of them."""
+    """Print a summary of a table and its first rows."""
     from chggen.tables.export import show as run
 
     run(source, columns, sort, rows)
@@ -40,7 +40,7 @@ def check(
     config: Annotated[Path, typer.Argument(help="configuration file")],
     schema: Annotated[bool, typer.Option(help="print the JSON schema instead")] = False,
 ) -> None:
-    """Check a configuration as a campaign would, and say what it would make."""
+    """Check a configuration and print the size of the campaign."""
     import json
 
     from chggen.campaign.plan import Campaign

@@ -1,4 +1,4 @@
-"""What the shipped models come from, and what they are worth."""
+"""Commands that train and evaluate models."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +12,14 @@ from chggen.run.progress import bar
 
 def train(
     data: Annotated[Path | None, typer.Option(help="CSV with a cif column")] = None,
-    validation: Annotated[Path | None, typer.Option(help="the same, for the error table")] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="CSV with a cif column, for validation errors")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="run directory")] = None,
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
-    """Train a score network; a run that was stopped goes on where it was."""
+    """Train a score network; an interrupted run continues where it stopped."""
     from chggen.config.stages import TrainConfig
     from chggen.stages.train import train as run
 
@@ -31,10 +33,12 @@ def train(
 
 def train_volume(
     data: Annotated[list[Path], typer.Option(help="CSV with a cif column; may be repeated")],
-    validation: Annotated[list[Path], typer.Option(help="the same, for the error")],
+    validation: Annotated[
+        list[Path], typer.Option(help="CSV with a cif column, for validation errors")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="folder")] = Path("runs/volume"),
 ) -> None:
-    """Train the regression from composition to volume per atom (minutes)."""
+    """Train the regression of volume per atom on composition (takes minutes)."""
     import json
 
     from chggen.cells.volume_training import train
@@ -47,14 +51,20 @@ def _record(record: dict[str, Any]) -> str:
 
 
 def evaluate(
-    structures: Annotated[Path, typer.Option(help="CSV with a cif column (e_above_hull if there)")],
-    limit: Annotated[int, typer.Option(min=1, help="known structures taken")] = 100,
+    structures: Annotated[
+        Path, typer.Option(help="CSV with columns cif and (optional) e_above_hull")
+    ],
+    limit: Annotated[int, typer.Option(min=1, help="number of known structures")] = 100,
     samples: Annotated[int, typer.Option(min=1, help="samples per structure (K)")] = 5,
     seed: Annotated[int, typer.Option(min=0)] = 1,
-    json: Annotated[Path | None, typer.Option(help="write all figures here")] = None,
-    table: Annotated[Path | None, typer.Option(help="write one row per sample (Parquet)")] = None,
-    against: Annotated[Path | None, typer.Option(help="--json of an earlier run")] = None,
-    cells: Annotated[str, typer.Option(help="true (of the file), sampled or framework")] = "true",
+    json: Annotated[Path | None, typer.Option(help="write all results to this JSON file")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="write one row per sample to this Parquet file")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="compare with the --json file of an earlier run")
+    ] = None,
+    cells: Annotated[str, typer.Option(help="true (from the file), sampled or framework")] = "true",
     generators: Annotated[
         str, typer.Option(help="compared")
     ] = "diffusion,random,random_selected,pyxtal",
@@ -67,7 +77,7 @@ def evaluate(
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
-    """Measure how often known crystals are found again, against random starts.
+    """Measure how often known crystals are recovered, compared with random starts.
 
     --set and --config are about section generate.
     """

@@ -8,13 +8,18 @@ import typer
 Source = Annotated[Path, typer.Argument(help="table to read", show_default=False)]
 Output = Annotated[Path, typer.Option("--output", "-o", help="table to write")]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="take this verb's section from a config file")
+    Path | None, typer.Option("--config", "-c", help="config file with this command's section")
 ]
 COMPARED = "diffusion,random,random_selected,pyxtal"
 KeptSymmetry = Annotated[
-    str, typer.Option(help="space groups kept: none, auto, a number or 195-230")
+    str,
+    typer.Option(
+        help="space groups imposed while sampling: none, auto, a number or a range (195-230)"
+    ),
 ]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", help="key=value of this verb's section; may be repeated"),
+    typer.Option(
+        "--set", "-s", help="set a key of this command's section: key=value; may be repeated"
+    ),
 ]

@@ -1,4 +1,4 @@
-"""``chggen reference``: the competing phases of a system, looked at and relaxed."""
+"""``chggen reference``: show or relax the competing phases of a system."""
 
 import json
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 _SAME = 1e-8
 
 app = typer.Typer(
-    help="Competing phases of a chemical system: show them, or relax them with the potential.",
+    help="Show the competing phases of a chemical system, or relax them with the potential.",
     no_args_is_help=True,
 )
 System = Annotated[
-    str, typer.Option(help="elements joined by '-', or with --config a system's name there")
+    str, typer.Option(help="elements joined by '-', or the name of a system in --config")
 ]
 
 
@@ -63,12 +63,13 @@ def show(
         str | None, typer.Option(help="builtin, file, materials-project or potential")
     ] = None,
     path: Annotated[
-        Path | None, typer.Option(help="your entries, or for 'potential' table referenced.parquet")
+        Path | None,
+        typer.Option(help="file of entries; for source potential: table referenced.parquet"),
     ] = None,
     functional: Annotated[str | None, typer.Option(help="GGA/GGA+U or r2SCAN")] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Print the phases of a reference, which are stable, and what its energies are."""
+    """Print the phases of a reference, their stability and their energies."""
     from chggen.reference.relaxed import load_competing
 
     chosen = _chosen(system, config)
@@ -120,13 +121,14 @@ def _print(reference: "Reference") -> None:
 def relax(
     system: System,
     phases: Annotated[
-        Path | None, typer.Option(help="their structures; default: the Materials Project's")
+        Path | None,
+        typer.Option(help="structures of the phases; default: from the Materials Project"),
     ] = None,
     output: Output = Path("referenced.parquet"),
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
-    """Relax every competing phase with the potential (--set is about section relax)."""
+    """Relax every competing phase with the potential (--set changes section relax)."""
     from chggen.config.stages import RelaxConfig
     from chggen.stages.reference import reference as run
 

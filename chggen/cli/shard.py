@@ -1,4 +1,4 @@
-"""Verbs of one shard: structures of a composition."""
+"""Commands on one shard: structures of a composition."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,16 +13,18 @@ from chggen.run.progress import bar
 def generate(
     composition: Annotated[str, typer.Argument(help="formula, e.g. Zn2P2S7")],
     output: Output = Path("generated.parquet"),
-    lattices: Annotated[int, typer.Option(min=1, help="structures to attempt")] = 20,
+    lattices: Annotated[int, typer.Option(min=1, help="number of structures")] = 20,
     formula_units: Annotated[list[int] | None, typer.Option("--units", "-u")] = None,
-    volume: Annotated[float | None, typer.Option(help="Å³ per atom; default: regression")] = None,
+    volume: Annotated[
+        float | None, typer.Option(help="Å³ per atom; default: predicted from the composition")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="lattice seed")] = 0,
     campaign_seed: Annotated[int, typer.Option(min=0)] = 2025,
     symmetry: KeptSymmetry = "auto",
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
-    """Draw cells and place atoms by reverse diffusion."""
+    """Generate structures: sample cells and place atoms by reverse diffusion."""
     from chggen.campaign.seeds import Shard
     from chggen.config.stages import GenerateConfig
     from chggen.stages.generate import generate as run
@@ -71,12 +73,13 @@ def refine(
     source: Source,
     output: Output = Path("refined.parquet"),
     guests: Annotated[
-        list[str] | None, typer.Option("--guest", "-g", help="element; default: auto")
+        list[str] | None,
+        typer.Option("--guest", "-g", help="element to remove; may be repeated; default: auto"),
     ] = None,
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
-    """Take guests out of relaxed structures and symmetrise the framework."""
+    """Remove guests from relaxed structures and symmetrise the frameworks."""
     from chggen.config.stages import RefineConfig
     from chggen.stages.refine import refine as run
 
@@ -93,7 +96,7 @@ def inpaint(
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
-    """Draw guests back into the frameworks."""
+    """Place guests in the frameworks by inpainting."""
     from chggen.config.stages import InpaintConfig
     from chggen.stages.inpaint import inpaint as run
 

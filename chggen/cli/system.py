@@ -1,4 +1,4 @@
-"""Verbs of one system: what its shards add up to."""
+"""Commands on one system: all its shards together."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,18 +15,19 @@ def screen(
     sources: Annotated[list[Path], typer.Argument(help="tables relaxed and rerelaxed")],
     output: Output = Path("screened.parquet"),
     inpainted: Annotated[
-        list[Path] | None, typer.Option(help="tables inpainted, for the frameworks' space groups")
+        list[Path] | None,
+        typer.Option(help="tables inpainted, for the space groups of the frameworks"),
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="your own entries; default: the built-in tables")
+        Path | None, typer.Option(help="file of entries; default: the built-in tables")
     ] = None,
     referenced: Annotated[
-        Path | None, typer.Option(help="instead: phases relaxed by chggen reference relax")
+        Path | None, typer.Option(help="instead: table written by chggen reference relax")
     ] = None,
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
-    """Symmetry, decomposition energy, duplicates, known phases, selection."""
+    """Screen structures: symmetry, E_d, duplicates, known phases, selection."""
     from chggen.config.energies import ReferenceConfig
     from chggen.config.screening import ScreenConfig
     from chggen.config.stages import RelaxConfig
@@ -35,7 +36,7 @@ def screen(
 
     settings = configfile.parse_section(ScreenConfig, "screen", config, changes or ())
     if reference and referenced:
-        raise ConfigError("--reference and --referenced: only one of them")
+        raise ConfigError("--reference and --referenced cannot be used together")
     given = ReferenceConfig(source="file", path=reference) if reference else ReferenceConfig()
     if referenced:
         given = ReferenceConfig(source="potential")
@@ -60,7 +61,7 @@ def report(
     system: Annotated[str, typer.Argument(help="name of the system in the config")],
     config: Annotated[Path, typer.Option("--config", "-c")] = Path("config/config.yaml"),
 ) -> None:
-    """Write report.parquet and report.html of a system from its tables."""
+    """Write report.parquet and report.html of a system."""
     from chggen.campaign.plan import Campaign
     from chggen.stages.report import report as run
 

@@ -1,4 +1,4 @@
-"""The workflow around the verbs."""
+"""Commands that run the whole workflow."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,26 +8,28 @@ import typer
 
 def resume(
     profile: Annotated[
-        str, typer.Option(help="as for snakemake: slurm, or a folder")
+        str, typer.Option(help="Snakemake profile: slurm, or a folder")
     ] = "profiles/local",
-    configfile: Annotated[Path | None, typer.Option(help="as for snakemake")] = None,
+    configfile: Annotated[Path | None, typer.Option(help="Snakemake config file")] = None,
     directory: Annotated[
-        Path, typer.Option("--directory", "-d", help="where the killed driver worked")
+        Path, typer.Option("--directory", "-d", help="working directory of the killed driver")
     ] = Path(),
     wait: Annotated[
         bool,
-        typer.Option("--wait/--cancel", help="SLURM jobs that run: wait for them, or cancel them"),
+        typer.Option("--wait/--cancel", help="wait for running SLURM jobs, or cancel them"),
     ] = True,
     watch: Annotated[
         float | None,
-        typer.Option(help="minutes without a job and without a word: the driver hangs", min=0.01),
+        typer.Option(
+            help="restart the driver after this many minutes without jobs and output", min=0.01
+        ),
     ] = None,
-    rounds: Annotated[int, typer.Option(help="with --watch, at most so many drivers", min=1)] = 5,
+    rounds: Annotated[int, typer.Option(help="with --watch: maximum number of drivers", min=1)] = 5,
     arguments: Annotated[
-        list[str] | None, typer.Argument(help="after --: passed on to snakemake")
+        list[str] | None, typer.Argument(help="after --: arguments for snakemake")
     ] = None,
 ) -> None:
-    """Go on where a driver was killed: clear what it left, unlock, start Snakemake again."""
+    """Resume a killed workflow: clean up, unlock and start Snakemake again."""
     from chggen.run.resume import Start
     from chggen.run.resume import resume as run
 

@@ -140,11 +140,11 @@ def run(folder: Path, command: Sequence[str], deadline: Deadline) -> Ended:
         try:
             custodian.run()
         except OutOfTimeError:
-            reason = "time is over"
+            reason = "walltime limit reached"
         except CustodianError as error:
             reason = _words(error, folder)
         except OSError as error:
-            reason = f"VASP does not start ({error.strerror or error})"
+            reason = f"VASP cannot be started ({error.strerror or error})"
         finally:
             job.stop(folder)
             (folder / _RUNNING).unlink(missing_ok=True)

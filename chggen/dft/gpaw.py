@@ -63,7 +63,7 @@ class Gpaw:
     def contract(self) -> Contract:
         """Functional, code and cutoff: never that of another code."""
         settings = self.settings
-        return Contract(f"{settings.functional} by GPAW, {settings.gpaw.cutoff:g} eV", NONE)
+        return Contract(f"{settings.functional} with GPAW, {settings.gpaw.cutoff:g} eV", NONE)
 
     @property
     def recipe(self) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ class Gpaw:
         if directory.exists():
             foreign = sorted(p.name for p in directory.iterdir() if p.name != files.INPUT)
             if foreign and not _same(job, directory):
-                raise FileExistsError(f"{directory} holds {foreign[0]}: not overwritten")
+                raise FileExistsError(f"{directory} contains {foreign[0]}; it is not overwritten")
         job.write(directory)
         return {"input_set": self.input_set}
 
@@ -245,7 +245,7 @@ def result_of(directory: Path, job: Job, ended: _Ended, wall_time: float) -> Res
 def _verdict(directory: Path, ended: _Ended, step: str) -> tuple[Status, str]:
     """Status and reason of a run that ended before a step could say how."""
     if ended.out_of_time:
-        return Status.OUT_OF_TIME, f"{step}: the job's time was over"
+        return Status.OUT_OF_TIME, f"{step}: walltime limit reached"
     if ended.problem:
         return Status.FAILED, ended.problem
     if ended.code < 0 or ended.code == 128 + signal.SIGKILL:
@@ -266,7 +266,7 @@ def _last_error(log: Path) -> str:
     # below MPI, GPAW puts rank and line number before each line
     found = (re.search(r"(^|: )([\w.]*(Error|Exception):.*)", line) for line in lines)
     errors = [match[2] for match in found if match]
-    return (errors or lines or ["ended without a word"])[-1][:300]
+    return (errors or lines or ["ended without a message"])[-1][:300]
 
 
 def _finished(directory: Path, job: Job) -> tuple[str, ...]:

@@ -174,5 +174,5 @@ def initial_moments(atomic_numbers: list[int]) -> list[float] | None:
 def _read(path: Path, names: list[str]) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict) or not set(content) <= set(names):
-        raise ValueError(f"{path.name}: missing, or not what this version writes")
+        raise ValueError(f"{path.name}: missing, or written by another version")
     return content

@@ -97,7 +97,7 @@ def structure_in(path: Path) -> "Structure":
         # the POTCAR beside it says nothing that the file does not
         return Poscar.from_str(path.read_text(encoding="utf-8")).structure
     except (IndexError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path.name} is not complete") from error
+        raise ValueError(f"{path.name} is incomplete") from error
 
 
 def _has_potcars() -> bool:

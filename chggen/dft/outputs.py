@@ -68,7 +68,7 @@ class Output:
     def problem(self) -> str:
         """Why it is not converged; empty if it is."""
         if self.stopped:
-            return "stopped before its end"
+            return "stopped before the end"
         if not self.electronic:
             return "electronic steps did not converge"
         return "" if self.ionic else "ionic steps did not converge"
@@ -139,5 +139,5 @@ def mp2020_correction(output: Output) -> float:
         warnings.simplefilter("ignore")
         done = scheme.process_entry(entry)
     if done is None:
-        raise ValueError("MP2020 does not take it (U values or oxidation states)")
+        raise ValueError("MP2020 corrections do not apply (U values or oxidation states)")
     return float(done.correction)

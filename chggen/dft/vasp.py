@@ -121,18 +121,18 @@ class _Calculation:
     def go_on(self) -> tuple[Status, str]:
         """Run every step that is not finished; gives status and reason."""
         if inputs.potcar_of(self.directory, self.settings) != "full":
-            return Status.FAILED, "inputs have no POTCAR, only POTCAR.spec"
+            return Status.FAILED, "the inputs have no POTCAR, only POTCAR.spec"
         for step in recipe.steps(self.settings):
             output = outputs.read(self.directory / step)
             if output is None or output.problem:
                 if self.deadline.passed:
-                    return Status.OUT_OF_TIME, f"{step}: not begun or not ended"
+                    return Status.OUT_OF_TIME, f"{step}: not started or not finished"
                 status, reason = self._run(step)
                 if status != Status.OK:
                     return status, f"{step}: {reason}"
                 output = outputs.read(self.directory / step)
             if output is None:
-                return Status.FAILED, f"{step}: outputs vanished"
+                return Status.FAILED, f"{step}: output files are missing"
             expected = recipe.run_types(step, self.settings)
             if output.run_type not in expected:
                 wanted = " or ".join(sorted(expected))
@@ -160,9 +160,9 @@ class _Calculation:
         if output is not None and not output.problem:
             return Status.OK, ""
         if self.deadline.passed:
-            return Status.OUT_OF_TIME, "stopped when the time was over"
+            return Status.OUT_OF_TIME, "stopped at the walltime limit"
         if ended.killed:
-            return Status.INTERRUPTED, "killed, or out of memory"
+            return Status.INTERRUPTED, "killed or out of memory"
         more = f" ({ended.reason})" if ended.reason else ""
         if output is None:
             return Status.FAILED, f"no complete vasprun.xml and OUTCAR{more}"

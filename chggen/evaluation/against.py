@@ -21,9 +21,11 @@ def read_earlier(path: Path, structures: Path) -> dict[str, Any]:
         line = (str(error).splitlines() or [""])[0]
         raise ChggenError(f"--against '{path}': not readable ({line})") from error
     if not isinstance(found, dict) or not {"matches", "structures"} <= found.keys():
-        raise ChggenError(f"--against '{path}': is no result of 'chggen evaluate' with diffusion")
+        raise ChggenError(
+            f"--against '{path}': is not a result of 'chggen evaluate' with diffusion"
+        )
     if structures.is_file() and found["structures"]["digest"] != file_digest(structures):
-        raise ChggenError(f"--against '{path}': is not about '{structures}'")
+        raise ChggenError(f"--against '{path}': is not an evaluation of '{structures}'")
     return found
 
 

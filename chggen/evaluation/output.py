@@ -18,9 +18,9 @@ SHOWN = (
     ("match_at_k", "match@{k}", "%", 1),
     ("match_at_1_narrow", "match@1, narrow", "%", 1),
     ("match_at_k_narrow", "match@{k}, narrow", "%", 1),
-    ("energy_above_truth", "energy above known, median", "eV/atom", 3),
+    ("energy_above_truth", "energy above known structure, median", "eV/atom", 3),
     ("energy_above_truth_best", "the same, best of {k}", "eV/atom", 3),
-    ("lower_energy", "lower than known", "%", 1),
+    ("lower_energy", "lower than known structure", "%", 1),
     ("too_close", "under 1 Å before relaxation", "%", 1),
     ("delta_energy", "ΔE generated → relaxed, median", "eV/atom", 3),
     ("rmsd", "RMSD generated → relaxed, median", "Å", 2),
@@ -85,7 +85,7 @@ def show(result: Mapping[str, Any]) -> None:
         if name in against
     }
     if against and not against["n_structures"]:
-        console.print(f"no structure in common with {against['file']}", soft_wrap=True)
+        console.print(f"no structures in common with {against['file']}", soft_wrap=True)
     for words, values in pairs.items():
         for key, rate in (("match_at_1", "match@1"), ("match_at_k", f"match@{k}")):
             if key in values:

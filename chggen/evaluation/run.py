@@ -221,7 +221,7 @@ def make(name: str, settings: Evaluation) -> Generator:
     generate = settings.generate.model_copy(update=update)
     made = make_generator(generate)
     if not callable(made):
-        raise ChggenError(f"--generators '{name}': has cells of its own, places no atoms in given")
+        raise ChggenError(f"--generators '{name}': brings its own cells and cannot fill given ones")
     if name == "diffusion":
         return selecting(made, generate, generate.draws, settings.symmetry, settings.potentials)
     if plain == name:

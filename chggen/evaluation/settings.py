@@ -57,7 +57,7 @@ class Evaluation:
         """Refuse what cannot be, naming the option."""
         if self.min_atoms > self.max_atoms:
             raise ChggenError(
-                f"--min-atoms {self.min_atoms}: is more than --max-atoms {self.max_atoms}"
+                f"--min-atoms {self.min_atoms}: is larger than --max-atoms {self.max_atoms}"
             )
         if self.cells not in CELLS:
             raise ChggenError(f"--cells '{self.cells}': known are {', '.join(CELLS)}")

@@ -63,7 +63,7 @@ def resume(
     """
     dry = _DRY.intersection(start.arguments)
     if dry:
-        raise DriverError(f"'{min(dry)}' resumes nothing; ask snakemake for it")
+        raise DriverError(f"'{min(dry)}' cannot be resumed; run snakemake directly")
     for turn in range(1, rounds + 1):
         clear(start, say, wait=wait)
         unlock(start)
@@ -71,8 +71,8 @@ def resume(
         code, why = _drive(start, watch)
         if why is None:
             return code
-        say(f"{why}; what had finished stays")
-    raise DriverError(f"gave up after {rounds} rounds with --watch; see .snakemake/log")
+        say(f"{why}; finished results are kept")
+    raise DriverError(f"gave up after {rounds} restarts with --watch; see .snakemake/log")
 
 
 def clear(start: Start, say: Say, *, wait: bool) -> None:
@@ -89,7 +89,9 @@ def clear(start: Start, say: Say, *, wait: bool) -> None:
     here = start.directory
     alive = processes.drivers(here)
     if alive:
-        raise DriverError(f"a driver is alive in '{here}' (pid {alive[0]}); nothing was done")
+        raise DriverError(
+            f"a driver is still running in '{here}' (pid {alive[0]}); nothing was done"
+        )
     jobs = queue.queued(here)
     # one that has not begun loses nothing, and would be submitted again anyway
     unwanted = [job for job in jobs if job.pending or not wait]
@@ -140,7 +142,10 @@ def _drive(start: Start, watch: float | None) -> tuple[int, str | None]:
         return driver.wait(), None
     if code is None:
         driver.kill()
-        return driver.wait(), f"the driver hung (no job and no word for {watch:g} minutes); ended"
+        return (
+            driver.wait(),
+            f"the driver hung (no jobs and no output for {watch:g} minutes) and was stopped",
+        )
     return code, f"the driver was killed by signal {-code}" if code < 0 else None
 
 

@@ -87,8 +87,8 @@ def queued(directory: Path) -> list[QueuedJob]:
         return []
     if not shutil.which("squeue"):
         raise DriverError(
-            "runs of this directory sent jobs to SLURM, and there is no squeue here;"
-            " start on a machine that has it"
+            "runs in this directory submitted jobs to SLURM, but squeue is not available here;"
+            " resume on a machine that has it"
         )
     user = str(os.getuid())
     answer = _call("squeue", "--noheader", "--array", f"--user={user}", "--format=%i|%T|%j|%Z")

@@ -53,7 +53,7 @@ def calculate(
     if result.status in _AGAIN and attempt < settings.attempts:
         raise UnfinishedError(
             f"{result.reason}: attempt {attempt} of {settings.attempts} ended"
-            f" ({result.status}), the next goes on from there"
+            f" ({result.status}); the next one continues from there"
         )
     header = provenance.header(
         "calculate",
@@ -86,7 +86,7 @@ def _result(
         return engine.run(directory, seconds=seconds)
     found = engine.run(directory, seconds=0.0)
     done = ", ".join(found.finished) or "nothing"
-    reason = f"no attempt came to its end; finished: {done}"
+    reason = f"no attempt finished; completed steps: {done}"
     return Result(
         Status.INTERRUPTED,
         reason,

@@ -106,7 +106,7 @@ def _hull(
     if settings.calculates_phases:
         return calculated_reference(rows, elements, settings.engine, contract)
     if config is None:
-        return None, "no dft_reference is given: there is no E_d by DFT"
+        return None, "dft_reference is not set, so there is no E_d from DFT"
     found = load_reference(config, elements)
     require_same(contract, "DFT", found.contract, f"'{found.name}'")
     return found, found.partial
@@ -122,7 +122,7 @@ def _joined(
         kept = set(calculation) - {"id", *LINEAGE}
         row |= {key: calculation[key] for key in kept}
     elif parent["status"] == Status.OK:
-        row |= {"status": Status.FAILED, "reason": "no table 'calculated' was given"}
+        row |= {"status": Status.FAILED, "reason": "table 'calculated' is missing"}
     if screened is not None:
         row |= {key: screened[key] for key in _SCREENED}
     return row

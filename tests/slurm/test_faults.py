@@ -105,7 +105,7 @@ def test_a_driver_that_lost_its_jobs_is_noticed(campaign: Make) -> None:
     script.resume()
     assert run.wait() == 0, given.output.read_text()
     said = given.output.read_text()
-    assert "resume: the driver hung (no job and no word for 0.4 minutes)" in said
+    assert "resume: the driver hung (no jobs and no output for 0.4 minutes)" in said
     assert "resume: starting Snakemake, round 2 of at most 2" in said
     tables_of(given.folder, 1)
     assert given.states(generate(0)) == ["COMPLETED"]

@@ -113,7 +113,7 @@ def test_killed_in_every_attempt(submitted: Path, monkeypatch: pytest.MonkeyPatc
     row = run(submitted, monkeypatch, engine, 3)
     assert engine.computed == 0
     assert (row["status"], row["attempts"]) == (Status.INTERRUPTED, 2)
-    assert row["reason"] == "no attempt came to its end; finished: relax"
+    assert row["reason"] == "no attempt finished; completed steps: relax"
 
 
 def test_killed_when_all_was_done(submitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

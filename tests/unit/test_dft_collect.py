@@ -181,7 +181,7 @@ def test_functionals_are_not_mixed(system: System) -> None:
 def test_without_a_reference_there_is_no_e_d_and_it_is_said(system: System) -> None:
     rows = system.collect(DftConfig())
     assert rows["low"]["dft_decomposition_energy"] is None
-    assert "no dft_reference" in system.header["warning"]
+    assert "dft_reference is not set" in system.header["warning"]
 
 
 def test_gga_is_judged_against_corrected_entries(tmp_path: Path) -> None:

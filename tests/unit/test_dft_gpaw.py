@@ -111,7 +111,7 @@ def test_dft_gpaw_primitive_cell_is_the_structure_that_was_given() -> None:
 def test_dft_gpaw_never_replaces_the_input_of_a_calculation(place: Path) -> None:
     OK.write(place / files.SINGLE_POINT / files.RESULT)
     assert engine().prepare(SILICON, place) == {"input_set": "gpaw pw500 k4"}
-    with pytest.raises(FileExistsError, match="not overwritten"):
+    with pytest.raises(FileExistsError, match="it is not overwritten"):
         engine(cutoff=600).prepare(SILICON, place)
     assert Job.read(place).cutoff == 500.0
 
@@ -166,9 +166,9 @@ def test_dft_gpaw_starts_nothing_when_all_is_done(place: Path, tmp_path: Path) -
     ("body", "status", "said"),
     [
         ("raise KeyError('no setup for Xx')", Status.FAILED, "KeyError: 'no setup for Xx'"),
-        ("raise SystemExit(3)", Status.FAILED, "ended without a word"),
+        ("raise SystemExit(3)", Status.FAILED, "ended without a message"),
         ("import os; os.kill(os.getpid(), 9)", Status.INTERRUPTED, "SIGKILL (out of memory?)"),
-        ("time.sleep(60)", Status.OUT_OF_TIME, "time was over"),
+        ("time.sleep(60)", Status.OUT_OF_TIME, "walltime limit"),
     ],
 )
 def test_dft_gpaw_process_that_leaves_no_result(

@@ -199,7 +199,7 @@ def test_a_static_run_that_was_asked_to_stop_is_not_believed(tmp_path: Path) -> 
     vasp, place = engine(), tmp_path / "abc"
     vasp.prepare(CRYSTAL, place)
     assert vasp.run(place, seconds=None).status == Status.OK
-    for step, problem in (("relax", ""), ("static", "stopped before its end")):
+    for step, problem in (("relax", ""), ("static", "stopped before the end")):
         (place / step / outputs.STOP_ASKED).touch()
         found = outputs.read(place / step)
         assert found is not None
@@ -233,4 +233,4 @@ def test_a_program_that_is_not_there_is_a_reason(tmp_path: Path) -> None:
     vasp.prepare(CRYSTAL, place)
     result = vasp.run(place, seconds=None)
     assert result.status == Status.FAILED
-    assert "does not start" in result.reason
+    assert "cannot be started" in result.reason

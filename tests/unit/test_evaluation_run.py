@@ -114,7 +114,7 @@ def test_against_an_earlier_run(run, tmp_path):
     assert found["n_structures"] == 0
     assert "diffusion" not in found
     show(run.result | {"against": found})
-    with pytest.raises(ChggenError, match="is not about"):
+    with pytest.raises(ChggenError, match="is not an evaluation of"):
         read_earlier(path, write(tmp_path / "other.csv", ROWS[:2]))
     for text in ("{", "[]", "{}"):
         path.write_text(text)
@@ -185,7 +185,7 @@ def test_strict_has_no_nan():
         (["--generators", "diffusion,magic"], "unknown generator 'magic'"),
         (["--generators", ","], "names none"),
         (["--max-above-hull", "-1"], "no structure passes the filter (5 above the hull)"),
-        (["--min-atoms", "9", "--max-atoms", "8"], "--min-atoms 9: is more than --max-atoms 8"),
+        (["--min-atoms", "9", "--max-atoms", "8"], "--min-atoms 9: is larger than --max-atoms 8"),
         (["--cells", "false"], "--cells 'false': known are true, sampled"),
         (["--sampler", "slow"], "generate.sampler = 'slow'"),
         (["--checkpoint", "none.safetensors"], "no such checkpoint 'none.safetensors'"),

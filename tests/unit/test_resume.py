@@ -107,7 +107,7 @@ def test_a_silent_slurm_is_an_error_not_an_empty_queue(campaign: Path, slurm: Pa
         queue.queued(campaign)
     (slurm / "squeue").unlink()
     if not Path("/usr/bin/squeue").exists():
-        with pytest.raises(DriverError, match="no squeue here"):
+        with pytest.raises(DriverError, match="squeue is not available here"):
             queue.queued(campaign)
 
 
@@ -203,7 +203,9 @@ def test_a_driver_that_hangs_is_ended_and_started_again(tmp_path: Path) -> None:
     start = Pretend(tmp_path, (program,), interval=0.05)
     assert resume(start, said.append, watch=0.01) == 0
     assert said[0] == "starting Snakemake, round 1 of at most 5"
-    assert said[1].startswith("the driver hung (no job and no word for 0.01 minutes); ended")
+    assert said[1].startswith(
+        "the driver hung (no jobs and no output for 0.01 minutes) and was stopped"
+    )
     assert len(said) == 3
 
 
@@ -226,7 +228,7 @@ def test_a_driver_with_jobs_or_words_does_not_hang(campaign: Path, slurm: Path) 
 
 def test_a_dry_run_touches_nothing(campaign: Path, slurm: Path) -> None:
     (slurm / "queue").write_text(f"1|PENDING|{RUN}|{campaign}\n")
-    with pytest.raises(DriverError, match="'--dry-run' resumes nothing"):
+    with pytest.raises(DriverError, match="'--dry-run' cannot be resumed"):
         resume(Pretend(campaign, ("pass", "--dry-run")), print)
     assert not cancelled(slurm)
 
@@ -234,6 +236,6 @@ def test_a_dry_run_touches_nothing(campaign: Path, slurm: Path) -> None:
 def test_rounds_are_limited(tmp_path: Path) -> None:
     program = f"import os\nos.kill(os.getpid(), {int(signal.SIGKILL)})"
     said: list[str] = []
-    with pytest.raises(DriverError, match="gave up after 2 rounds"):
+    with pytest.raises(DriverError, match="gave up after 2 restarts"):
         resume(Pretend(tmp_path, (program,), 0.05), said.append, watch=1, rounds=2)
-    assert "the driver was killed by signal 9; what had finished stays" in said
+    assert "the driver was killed by signal 9; finished results are kept" in said

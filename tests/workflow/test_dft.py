@@ -124,7 +124,7 @@ def test_failures_are_rows_and_finished_work_is_kept(
     assert (found["Zn3S"]["status"], found["Zn3S"]["attempts"]) == (Status.INTERRUPTED, 2)
     assert "attempt 1 of 2 ended" in result.stdout
     header = parquet.read_header(tmp_path / target)
-    assert "no dft_reference" in header["warning"]
+    assert "dft_reference is not set" in header["warning"]
 
     # another threshold: submitted again, but nothing is computed again
     results = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("calculated.parquet")}
