@@ -67,7 +67,7 @@ class Campaign:
 
     @property
     def results(self) -> str:
-        """Directory of all tables."""
+        """Directory for all results."""
         return str(self.config.results)
 
     @cached_property

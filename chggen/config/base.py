@@ -1,4 +1,4 @@
-"""Forms in which a configuration names compositions, and the base of all its sections."""
+"""Base class of all config sections, and the ways to specify compositions."""
 
 import contextlib
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class LineSpec(Strict):
     line: tuple[str, str]
     """The two end members, e.g. ``[ZnS, P2S5]``."""
     max_atoms: Count = 20
-    """Most atoms in a reduced formula."""
+    """Maximum number of atoms in a reduced formula."""
 
     def expand(self) -> list[str]:
         """All reduced compositions of the line."""
@@ -40,7 +40,7 @@ class RangeSpec(Strict):
     where: str = ""
     """Comparisons between variables, joined by ``and``: ``x > y``."""
     max_atoms: Count = 20
-    """Most atoms in a reduced formula."""
+    """Maximum number of atoms in a reduced formula."""
 
     def expand(self) -> list[str]:
         """All reduced compositions of the pattern."""

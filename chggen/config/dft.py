@@ -1,4 +1,4 @@
-"""Section ``dft``: which code computes the survivors, and with what."""
+"""Section ``dft``: DFT code and its settings."""
 
 # ruff: noqa: RUF012 - pydantic copies a default, mutable or not, for every model
 import importlib.util
@@ -19,34 +19,34 @@ POTCARS: Final = "PMG_VASP_PSP_DIR"
 
 
 class GpawConfig(Strict):
-    """The free engine's own settings."""
+    """Settings of GPAW."""
 
     cutoff: Positive = 500.0
     """Plane-wave cutoff, eV."""
     kpoint_density: Positive = 4.0
-    """Γ-centred k-points along each reciprocal vector per Å⁻¹ (2π included), at least one."""
+    """Γ-centred k-points per Å⁻¹ (2π included) along each reciprocal vector, at least one."""
     smearing: Positive = 0.05
     """Fermi-Dirac width, eV."""
     relax: Literal["none", "positions", "cell"] = "none"
-    """Relaxation with PBE before the last single point; ``none``: at the geometry of the
+    """Relaxation with PBE before the final single point; ``none``: use the geometry from the
     potential."""
     fmax: Positive = 0.05
     """Force criterion of that relaxation, eV/Å."""
     max_steps: Count = 60
-    """Its step limit."""
+    """Step limit of that relaxation."""
     ranks: Count = 1
-    """MPI processes (``dft.command`` starts them); 1: none."""
+    """MPI processes (started by ``dft.command``); 1: no MPI."""
 
 
 class DftConfig(Strict):
-    """Hand-off to DFT."""
+    """DFT calculations."""
 
     engine: Literal["vasp", "gpaw"] = "vasp"
-    """Code that computes: ``vasp`` (your licence) or ``gpaw`` (free; docs/dft.md)."""
+    """DFT code: ``vasp`` (needs a licence) or ``gpaw`` (free; docs/dft.md)."""
     run: bool = False
-    """Run the calculations, one job per structure; otherwise only inputs are written."""
+    """Run the calculations, one job per structure; otherwise only write the inputs."""
     functional: Literal["r2SCAN", "GGA/GGA+U", "PBE"] = "r2SCAN"
-    """Functional of the last step; ``GGA/GGA+U`` (VASP, corrected with MP2020), ``PBE``
+    """Functional of the final step; ``GGA/GGA+U`` (VASP, corrected with MP2020), ``PBE``
     (GPAW)."""
     input_set: Literal["MP24RelaxSet", "MPScanRelaxSet"] = "MP24RelaxSet"
     """For ``vasp`` with r²SCAN: pymatgen input set."""
@@ -55,31 +55,31 @@ class DftConfig(Strict):
     potcar: Literal["auto", "spec"] = "auto"
     """``auto``: full POTCARs if PMG_VASP_PSP_DIR is set, otherwise POTCAR.spec."""
     command: Annotated[list[Word], BeforeValidator(as_list)] = []
-    """Words that start the code: ``[srun, vasp_std]``; for ``gpaw`` what stands before
-    Python (``[mpiexec, -n, "4"]``), or nothing."""
+    """Command that starts the code: ``[srun, vasp_std]``; for ``gpaw`` the MPI launcher
+    (``[mpiexec, -n, "4"]``), or empty."""
     competing_phases: Literal["reference", "calculate"] = "reference"
-    """Where DFT's E_d gets its hull: entries of ``systems.NAME.dft_reference``, or every
-    phase of ``systems.NAME.phases`` calculated the same way (always so with ``gpaw``)."""
+    """Competing phases for E_d from DFT: ``reference`` takes ``systems.NAME.dft_reference``,
+    ``calculate`` computes every phase of ``systems.NAME.phases`` (always with ``gpaw``)."""
     metastable: Positive = 0.1
-    """E_d by DFT (eV/atom) under which a structure counts as metastable where the screen's
-    threshold is judged."""
+    """E_d from DFT (eV/atom) below which a structure counts as metastable when the screening
+    threshold is assessed."""
     attempts: Count = 3
-    """Jobs that a structure may use up, each with more time and memory than the last."""
+    """Maximum number of jobs per structure, each with more time and memory than the last."""
     tasks: Count = 1
-    """MPI ranks of a job (``srun`` starts them)."""
+    """MPI ranks per job (started by ``srun``)."""
     mem_mb: Count = 8000
     """Memory of the first attempt, MB."""
     runtime: Count = 1440
     """Time limit of the first attempt, minutes."""
     gpaw: GpawConfig = GpawConfig()
-    """The free engine's own settings."""
+    """Settings of GPAW."""
 
     @model_validator(mode="after")
     def _engine_has_functional(self) -> Self:
         known = {"vasp": ("r2SCAN", "GGA/GGA+U"), "gpaw": ("r2SCAN", "PBE")}[self.engine]
         if self.functional not in known:
             raise ValueError(
-                f"functional '{self.functional}': engine '{self.engine}' has {' and '.join(known)}"
+                f"functional '{self.functional}': '{self.engine}' supports {' and '.join(known)}"
             )
         return self
 
@@ -128,7 +128,7 @@ def _no_gpaw() -> str | None:
     if importlib.util.find_spec("gpaw") is None:
         return "dft.engine = 'gpaw': the package 'gpaw' is not installed (docs/gpaw.md)"
     if importlib.util.find_spec("gpaw_data") is None and not os.environ.get("GPAW_SETUP_PATH"):
-        return "dft.engine = 'gpaw': neither the package 'gpaw-data' nor GPAW_SETUP_PATH is there"
+        return "dft.engine = 'gpaw': neither the package 'gpaw-data' nor GPAW_SETUP_PATH was found"
     return None
 
 
@@ -147,12 +147,12 @@ def _no_program(settings: DftConfig) -> str | None:
     if settings.engine == "gpaw":
         words = command[:1]  # Python comes after it
     elif not command:
-        return "dft.command = []: it says how to start VASP ([srun, vasp_std])"
+        return "dft.command = []: the command that starts VASP is missing ([srun, vasp_std])"
     else:
         words = [command[0], *[word for word in command[1:] if not word.startswith("-")][-1:]]
     for word in words:
         if shutil.which(word) is None:
-            return f"dft.command = {command}: no program '{word}' is found"
+            return f"dft.command = {command}: program '{word}' not found"
     return None
 
 

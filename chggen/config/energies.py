@@ -1,4 +1,4 @@
-"""What the config says of energies: potentials by name, and the reference they meet.
+"""Config sections about energies: named potentials and references.
 
 No torch: whether a potential can be loaded (its file is there and of its kind, its package
 is installed) is asked while the Snakefile is parsed.
@@ -42,42 +42,44 @@ _LONGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
 
 
 class PotentialConfig(Strict):
-    """One potential of your own."""
+    """A user-defined potential."""
 
     kind: Kind
     """``chgnet`` (fine-tuned checkpoint), ``lennard-jones``, or a model of an installed
     package: ``mace``, ``sevennet``, ``orb``, ``mattersim`` (docs/potentials.md)."""
     path: Path | None = None
-    """Local file of the weights; all kinds but ``lennard-jones`` need one. For ``chgnet``:
+    """Local file of the weights; required by all kinds except ``lennard-jones``. For ``chgnet``:
     .safetensors with a .json of its ``model_args`` beside it, or chgnet's .pth.tar."""
     functional: Words
-    """Functional of its energies: ``GGA/GGA+U``, ``r2SCAN`` or another text; must be the
-    reference's."""
+    """Functional of its energies: ``GGA/GGA+U``, ``r2SCAN`` or another name; must match
+    the reference."""
     corrections: Literal["MP2020", "none"]
-    """Corrections that its energies include."""
+    """Corrections included in its energies."""
     options: dict[str, Any] = {}
     """``lennard-jones``: sigma and cutoff (Å), epsilon (eV); others: docs/potentials.md."""
 
     @model_validator(mode="after")
     def _fits_kind(self) -> Self:
         if (self.kind == "lennard-jones") != (self.path is None):
-            raise ValueError("'path' goes with every kind but 'lennard-jones', which has none")
+            raise ValueError(
+                "'path' is required by every kind except 'lennard-jones', which has no file"
+            )
         known = OPTIONS[self.kind]
         unknown = sorted(set(self.options) - known)
         if unknown:
             names = ", ".join(sorted(known)) or "none"
-            raise ValueError(f"options.{unknown[0]}: kind '{self.kind}' knows {names}")
+            raise ValueError(f"options.{unknown[0]}: kind '{self.kind}' has the options {names}")
         if self.kind == "lennard-jones":
             for key in ("sigma", "epsilon", *self.options):
                 value = self.options.get(key)
                 if type(value) not in {int, float} or not 0 < float(value or 0) < math.inf:
-                    raise ValueError(f"options.{key} = {value!r}: a positive number is needed")
+                    raise ValueError(f"options.{key} = {value!r}: must be a positive number")
         elif self.options.get("precision", "float32") not in {"float32", "float64"}:
             raise ValueError(
-                f"options.precision = {self.options['precision']!r}: is float32 or float64"
+                f"options.precision = {self.options['precision']!r}: must be float32 or float64"
             )
         if self.kind == "orb" and not isinstance(self.options.get("architecture"), str):
-            raise ValueError("options.architecture: kind 'orb' needs its name (orb_v3_…)")
+            raise ValueError("options.architecture: required by kind 'orb' (orb_v3_…)")
         return self
 
     @property
@@ -97,7 +99,7 @@ Potentials = Mapping[str, PotentialConfig]
 
 
 class ReferenceConfig(Strict):
-    """Where the competing phases come from."""
+    """Source of the competing phases."""
 
     source: Literal["builtin", "file", "materials-project", "potential"] = "builtin"
     """``builtin`` (tables in the package), ``file`` (your own), ``materials-project``, or
@@ -117,7 +119,7 @@ class ReferenceConfig(Strict):
     @model_validator(mode="after")
     def _file_has_path(self) -> Self:
         if (self.source == "file") != (self.path is not None):
-            raise ValueError("'path' goes with source 'file', and only with it")
+            raise ValueError("'path' is required by source 'file' and not allowed otherwise")
         if self.source != "file" and self.functional not in {"GGA/GGA+U", "r2SCAN"}:
             raise ValueError(f"functional '{self.functional}': GGA/GGA+U or r2SCAN, or a 'file'")
         return self
@@ -195,7 +197,7 @@ def _check_chgnet(path: Path) -> None:
     elif not path.name.endswith(".pth.tar"):
         raise ConfigError("is neither .safetensors nor .pth.tar")
     elif not zipfile.is_zipfile(path):
-        raise ConfigError("is not a checkpoint that torch wrote")
+        raise ConfigError("is not a PyTorch checkpoint")
 
 
 def _check_safetensors(path: Path) -> None:
@@ -209,4 +211,4 @@ def _check_safetensors(path: Path) -> None:
     if not isinstance(header, dict):
         raise ConfigError("is not a safetensors file")
     if "atom_embedding.embedding.weight" not in header:
-        raise ConfigError("holds no CHGNet weights")
+        raise ConfigError("contains no CHGNet weights")

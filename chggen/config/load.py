@@ -70,7 +70,7 @@ def parse_potentials(path: str | Path | None) -> dict[str, PotentialConfig]:
     """Section ``potentials`` of a configuration file, for a single step."""
     content = (read_yaml(path).get("potentials") or {}) if path else {}
     if not isinstance(content, dict):
-        raise ConfigError("config: potentials: is not a mapping of names")
+        raise ConfigError("config: potentials: must be a mapping of names")
     found = {}
     for name, values in content.items():
         try:

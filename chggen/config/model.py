@@ -33,30 +33,30 @@ class Config(Strict):
     """A campaign."""
 
     seed: Annotated[int, Field(ge=0)] = 2025
-    """Campaign seed: every random number follows from it."""
+    """Random seed of the campaign; determines every random number."""
     results: Path = Path("results")
-    """Directory of all tables."""
+    """Directory for all results."""
     systems: Annotated[
         dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], SystemConfig],
         Field(min_length=1),
     ]
-    """Chemical systems by name; the name becomes a folder (letters, digits, ``-_.``)."""
+    """Chemical systems by name; the name is used as a folder (letters, digits, ``-_.``)."""
     potentials: dict[
         Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], PotentialConfig
     ] = {}
-    """Potentials of your own by name, besides the CHGNets in the package."""
+    """User-defined potentials by name, in addition to the CHGNet models in the package."""
     generate: GenerateConfig = GenerateConfig()
     """Unconditional generation."""
     relax: RelaxConfig = RelaxConfig()
-    """Relaxation, also after inpainting."""
+    """Relaxation before and after inpainting."""
     refine: RefineConfig = RefineConfig()
-    """Frameworks."""
+    """Symmetrised frameworks."""
     inpaint: InpaintConfig = InpaintConfig()
     """Inpainting."""
     screen: ScreenConfig = ScreenConfig()
-    """Symmetry, E_d, duplicates, novelty."""
+    """Screening by symmetry, E_d, duplicates and novelty."""
     dft: DftConfig = DftConfig()
-    """Hand-off to DFT."""
+    """DFT calculations."""
     report: ReportConfig = ReportConfig()
     """Report."""
     train: TrainConfig = TrainConfig()
@@ -67,5 +67,5 @@ class Config(Strict):
     def _names_are_free(cls, value: dict[str, PotentialConfig]) -> dict[str, PotentialConfig]:
         taken = sorted(set(value) & set(POTENTIALS))
         if taken:
-            raise ValueError(f"'{taken[0]}' is the name of a potential in the package")
+            raise ValueError(f"'{taken[0]}' is already the name of a potential in the package")
         return value

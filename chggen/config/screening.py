@@ -1,4 +1,4 @@
-"""Sections of the stages that judge structures and hand them over."""
+"""Config sections of screening and report."""
 
 # ruff: noqa: RUF012 - pydantic copies a default, mutable or not, for every model
 from typing import Self
@@ -10,35 +10,36 @@ from chggen.config.energies import Words
 
 
 class ScreenConfig(Strict):
-    """Which structures count as symmetric, stable, new."""
+    """Screening by symmetry, stability and novelty."""
 
     symprec: Positive = 0.1
-    """Distance tolerance of the symmetry verdict, Å."""
+    """Distance tolerance for the space group, Å."""
     angle_tolerance: Positive = 10.0
-    """Angle tolerance of the symmetry verdict, degrees."""
+    """Angle tolerance for the space group, degrees."""
     tolerances: list[Positive] = [0.01, 0.1, 0.3]
     """Further distance tolerances (Å) at which the space group is recorded."""
     min_distance: Positive = 1.0
-    """Shortest distance (Å) that a success may have."""
+    """Shortest interatomic distance (Å) of an accepted structure."""
     threshold: Positive = 0.1
-    """E_d (eV/atom) under which a structure goes on; the paper advises 0.03."""
+    """Structures with E_d (eV/atom) below this are kept; the paper recommends 0.03."""
     best_per_composition: bool = True
-    """Where no structure of a composition is under the threshold, the best one that passes
-    all other filters goes on all the same."""
+    """If no structure of a composition is below the threshold, the best structure that passes
+    all other filters is kept anyway."""
     max_selected: Count = 20
-    """Most structures per composition that go on to DFT, lowest E_d first."""
+    """Maximum number of structures per composition selected for DFT, lowest E_d first."""
     max_per_space_group: Count | None = None
-    """Most of them with the same space group; nothing: no limit."""
+    """Maximum number of those with the same space group; empty: no limit."""
     require_symmetric: bool = False
-    """Only structures above P-1 go on."""
+    """Select only structures with a space group above P-1."""
     second_potential: Words | None = None
-    """Second opinion on the selected structures, by name (``chgnet-r2scan``); its energies
-    stand in columns of their own and are never mixed with the first."""
+    """Name of a second potential that re-evaluates the selected structures
+    (``chgnet-r2scan``); its energies are kept in separate columns."""
     second_relax: bool = False
     """Relax with the second potential (criteria of ``relax``) instead of single points."""
     second_threshold: Positive | None = None
-    """E_d (eV/atom) by the second potential under which a selected structure stays so;
-    nothing: it only ranks. Needs a reference of the second potential's contract."""
+    """Selected structures with E_d (eV/atom) from the second potential above this are
+    dropped; empty: it only ranks. Needs a reference with the second potential's functional
+    and corrections."""
 
     @model_validator(mode="after")
     def _second_threshold_has_a_potential(self) -> Self:
@@ -48,7 +49,7 @@ class ScreenConfig(Strict):
 
 
 class ReportConfig(Strict):
-    """Tables and pages."""
+    """Report page."""
 
     candidates: Count = 12
     """Structures shown with a picture, lowest E_d first."""

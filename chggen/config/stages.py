@@ -1,4 +1,4 @@
-"""Sections of the stages that make structures: one model per verb."""
+"""Config sections of the stages that make structures, one model per stage."""
 
 # ruff: noqa: RUF012 - pydantic copies a default, mutable or not, for every model
 from importlib import metadata
@@ -31,21 +31,21 @@ def _known_generators() -> list[str]:
 
 
 class LatticeConfig(Strict):
-    """How cells are drawn."""
+    """Sampling of cells."""
 
     types: Annotated[list[Bravais], Field(min_length=1)] = list(BRAVAIS_TYPES)
-    """Bravais types to draw from, in equal shares."""
+    """Bravais lattice types, sampled in equal numbers."""
     ratio: tuple[Positive, Positive] = (0.5, 1.5)
-    """Range of free axis ratios b/a and c/a (drawn evenly in their logarithm)."""
+    """Range of free axis ratios b/a and c/a (uniform in the logarithm)."""
     angle: tuple[Annotated[float, Field(gt=30)], Annotated[float, Field(lt=150)]] = (60.0, 120.0)
-    """Range of free angles in degrees."""
+    """Range of free angles, degrees."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         for key in ("ratio", "angle"):
             low, high = getattr(self, key)
             if low > high:
-                raise ValueError(f"{key} [{low}, {high}]: the lower limit comes first")
+                raise ValueError(f"{key} [{low}, {high}]: the first limit must be the lower one")
         return self
 
 
@@ -53,27 +53,27 @@ class GenerateConfig(Strict):
     """Unconditional generation."""
 
     generator: BuiltinGenerator | str = "diffusion"
-    """What makes the structures: ``diffusion`` (score network), ``random`` (sensible
+    """Generator: ``diffusion`` (score network), ``random`` (random positions with sensible
     distances), ``pyxtal`` (random symmetric crystals), ``file`` (your own structures), or
-    the name of an installed plug-in (docs/generators.md)."""
+    an installed plug-in (docs/generators.md)."""
     path: Path | None = None
     """For ``file``: a folder of CIFs, an extxyz file, or a Parquet or CSV table."""
     options: dict[str, Any] = {}
-    """For plug-ins: whatever they ask for."""
+    """For plug-ins: their own options."""
     checkpoint: str = PRETRAINED
     """Score network: ``pretrained`` or the path of a .safetensors file."""
     sampler: Literal["fast", "paper"] = "fast"
     """``paper``: 200 levels with 5 corrector steps (1,200 score calls); ``fast``: an
     EDM-type grid with stochastic Heun steps (29 per draw)."""
     lattice: LatticeConfig = LatticeConfig()
-    """How cells are drawn."""
+    """Sampling of cells."""
     candidates: Count | None = None
-    """Draws per structure, each in a cell of its own shape; the one with the lowest
-    single-point energy is kept. Default: 16 with ``diffusion``, 1 with other generators."""
+    """Draws per structure, each in a differently shaped cell; the one with the lowest
+    single-point energy is kept. Default: 16 for ``diffusion``, 1 for other generators."""
     ranking_potential: Words = "chgnet-0.3.0"
-    """Potential that ranks the draws, by name."""
+    """Name of the potential that ranks the draws."""
     batch_atoms: Count = 1200
-    """Most atoms sampled at once."""
+    """Maximum number of atoms per batch."""
 
     @field_validator("generator")
     @classmethod
@@ -85,9 +85,11 @@ class GenerateConfig(Strict):
     @model_validator(mode="after")
     def _fits_generator(self) -> Self:
         if (self.generator == "file") != (self.path is not None):
-            raise ValueError("'path' goes with generator 'file', and only with it")
+            raise ValueError("'path' is required by generator 'file' and not allowed otherwise")
         if self.options and self.generator in GENERATORS:
-            raise ValueError(f"options: generator '{self.generator}' has none, plug-ins may")
+            raise ValueError(
+                f"options: generator '{self.generator}' has no options, only plug-ins have"
+            )
         return self
 
     @property
@@ -104,34 +106,34 @@ class GenerateConfig(Strict):
 
 
 class RelaxConfig(Strict):
-    """Relaxation with a foundation potential (both relaxations)."""
+    """Relaxation with a foundation potential, before and after inpainting."""
 
     potential: Words = "chgnet-0.3.0"
     """Interatomic potential: ``chgnet-0.3.0``, ``chgnet-0.2.0``, ``chgnet-r2scan`` or a name
-    in ``potentials``; its functional and corrections must be the reference's."""
+    in ``potentials``. Functional and corrections must match the reference."""
     fmax: Positive = 0.1
     """Force criterion, eV/Å."""
     smax: Positive = 1.0
-    """Stress criterion when the cell is free, GPa."""
+    """Stress criterion if the cell is relaxed, GPa."""
     max_steps: Count = 500
     """Step limit per structure."""
     relax_cell: bool = True
-    """Relax the cell with the positions."""
+    """Relax the cell together with the positions."""
     min_distance: Positive = 0.5
-    """Structures with a shorter distance (Å) at the start are not relaxed."""
+    """Structures that start with a shorter interatomic distance (Å) are not relaxed."""
     batch_atoms: Count = 400
-    """Most atoms relaxed at once; halves by itself when memory ends."""
+    """Maximum number of atoms per batch; halved automatically when memory runs out."""
     repair: bool = False
-    """Push overlapping atoms apart before relaxing, instead of refusing the structure."""
+    """Push overlapping atoms apart before relaxation instead of refusing the structure."""
     keep_symmetry: bool = False
-    """Keep the space group of the start."""
+    """Keep the space group of the initial structure."""
     symmetry_symprec: Positive = 0.1
-    """Distance tolerance (Å) at which that space group is found."""
+    """Distance tolerance (Å) for determining that space group."""
     fix_host: bool = False
-    """In ``rerelax``, move only the guests that were inpainted; hosts and cell stay."""
+    """In ``rerelax``, move only the inpainted guests; hosts and cell are fixed."""
     trajectories: bool = False
-    """Keep every step: a trajectory of torch-sim (HDF5) per structure, in a folder beside
-    the table (``relaxed_trajectories``), named by the id of the structure it starts from."""
+    """Save the trajectory of each structure (torch-sim, HDF5) in a folder beside the table
+    (``relaxed_trajectories``), named by the id of the initial structure."""
 
 
 class LadderStep(Strict):
@@ -167,21 +169,21 @@ class RefineConfig(Strict):
     ladder: Annotated[list[LadderStep], BeforeValidator(_ladder), Field(min_length=1)] = (
         PAPER_LADDER
     )
-    """(symprec, angle tolerance) tried in order until the space group is above P-1."""
+    """(symprec, angle tolerance) pairs, tried in order until the space group is above P-1."""
     max_displacement: Positive = 1.5
-    """Cap on the displacement of any host atom by symmetrisation, Å."""
+    """Maximum displacement of a host atom by symmetrisation, Å."""
     max_rms_displacement: Positive = 0.8
-    """Cap on the RMS displacement of the host atoms, Å."""
+    """Maximum RMS displacement of the host atoms, Å."""
     max_strain: Positive = 0.15
-    """Cap on the principal strain of the host cell by symmetrisation."""
+    """Maximum principal strain of the host cell by symmetrisation."""
     host_cell: Literal["input", "primitive", "conventional"] = "input"
-    """Cell that the guests are put back into."""
+    """Cell in which the guests are inpainted."""
     max_atoms: Count = 100
-    """Frameworks whose full cell would hold more atoms are refused."""
+    """Maximum number of atoms, guests included, in the cell of a framework."""
 
 
 class InpaintConfig(Strict):
-    """Guests back into the framework."""
+    """Inpainting of guests into frameworks."""
 
     checkpoint: str = PRETRAINED
     """Score network: ``pretrained`` or the path of a .safetensors file."""
@@ -189,25 +191,25 @@ class InpaintConfig(Strict):
     """``paper``: predictor-corrector with RePaint resampling (some 3,600 score calls);
     ``fast``: a noise level per atom, hosts clean, no resampling (29 per draw)."""
     resampling: Count = 3
-    """For ``paper``: passes per noise level (r)."""
+    """For ``paper``: number of passes per noise level (r)."""
     draws: Count = 3
-    """Independent structures per framework."""
+    """Structures per framework."""
     candidates: Count = 8
     """Draws per structure; the one with the lowest single-point energy is kept."""
     ranking_potential: Words = "chgnet-0.3.0"
-    """Potential that ranks the draws, by name."""
+    """Name of the potential that ranks the draws."""
     batch_atoms: Count = 1200
-    """Most atoms sampled at once."""
+    """Maximum number of atoms per batch."""
 
 
 class TrainConfig(Strict):
-    """Training of a score network (rule ``train``, only run when asked for)."""
+    """Training of a score network (rule ``train``, run only on request)."""
 
     data: Path | None = None
     """CSV (or CSV.gz) with a ``cif`` column, as in the public mp_20 and mpts_52 files;
     empty: the Materials Project with the key in MP_API_KEY."""
     validation: Path | None = None
-    """Same kind of file, for the validation loss."""
+    """CSV of the same kind for the validation loss."""
     output: Path = Path("runs/score")
     """Directory of checkpoints and log."""
     preset: Literal["default", "small", "paper", "tiny"] = "default"
@@ -217,5 +219,5 @@ class TrainConfig(Strict):
     batch_atoms: Count = 384
     """Atoms per training step."""
     compile: bool = True
-    """Compile the network first (a minute; several times faster afterwards; needs a
-    C++ compiler)."""
+    """Compile the network first (takes a minute, then trains several times faster; needs
+    a C++ compiler)."""

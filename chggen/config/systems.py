@@ -1,4 +1,4 @@
-"""Section ``systems``: what is searched, and against which competing phases."""
+"""Section ``systems``: compositions to search, and their competing phases."""
 
 # ruff: noqa: RUF012 - pydantic copies a default, mutable or not, for every model
 from pathlib import Path
@@ -22,27 +22,28 @@ class SystemConfig(Strict):
     """Formulas, lines (``{line: [ZnS, P2S5], max_atoms: 20}``) or element ranges
     (``{range: Li_x Si_y, where: x > y, max_atoms: 25}``)."""
     formula_units: Annotated[list[Count], BeforeValidator(as_list), Field(min_length=1)] = [1]
-    """Formula units per cell; the lattices of a seed are shared out between them."""
+    """Formula units per cell; the lattices of a seed are divided among them."""
     guests: Literal["auto"] | list[str] = "auto"
-    """Elements taken out and put back by inpainting; ``auto``: the element with the
-    broadest coordination numbers."""
+    """Elements that are removed and inpainted; ``auto``: the element with the broadest
+    distribution of coordination numbers."""
     lattice_seeds: Count = 2
     """Shards per composition: independent sets of lattices."""
     lattices_per_seed: Count = 50
-    """Structures attempted per shard; each candidate of one has a lattice of its own."""
+    """Structures per shard; each candidate of a structure has its own lattice."""
     volume_per_atom: Literal["auto"] | Positive = "auto"
-    """Å³ per atom of the drawn cells; ``auto``: the shipped regression."""
+    """Volume of sampled cells, Å³ per atom; ``auto``: predicted from the composition."""
     symmetry: Symmetry = "auto"
-    """Space groups kept while atoms are placed (needs generator ``diffusion``): ``none``;
-    ``auto``: every second draw keeps one that fits its cell, guests that of their
-    framework, the others are free; a number or a range ``[195, 230]``: all draws of whole
-    crystals, guests as with ``auto``."""
+    """Space groups imposed while sampling (only with generator ``diffusion``): ``none``;
+    ``auto``: on every second draw, one that fits the cell, or that of the framework for
+    guests; a number or a range ``[195, 230]``: on all draws of whole crystals, guests as
+    with ``auto``."""
     reference: Annotated[ReferenceConfig, BeforeValidator(as_reference)] = ReferenceConfig()
     """Competing phases for E_d."""
     second_reference: Annotated[ReferenceConfig | None, BeforeValidator(as_reference)] = None
-    """Competing phases for E_d by ``screen.second_potential``, of its contract."""
+    """Competing phases for E_d from ``screen.second_potential``, with its functional and
+    corrections."""
     dft_reference: Annotated[ReferenceConfig | None, BeforeValidator(as_reference)] = None
-    """Competing phases for E_d by DFT, of its contract (r²SCAN entries)."""
+    """Competing phases for E_d from DFT, with its functional and corrections (r²SCAN)."""
     phases: Path | None = None
     """Structures of the competing phases (folder of CIFs, extxyz, Parquet or CSV), for
     reference ``potential`` and for ``dft.competing_phases: calculate``."""
@@ -51,7 +52,7 @@ class SystemConfig(Strict):
     @classmethod
     def _rising(cls, value: Symmetry) -> Symmetry:
         if isinstance(value, tuple) and value[0] > value[1]:
-            raise ValueError(f"{list(value)}: the lower space group number comes first")
+            raise ValueError(f"{list(value)}: the first space group number must be the lower one")
         return value
 
     @field_validator("compositions", mode="before")
@@ -69,7 +70,7 @@ class SystemConfig(Strict):
     @classmethod
     def _has_entries(cls, value: ReferenceConfig | None) -> ReferenceConfig | None:
         if value is not None and value.source == "potential":
-            raise ValueError("source 'potential' is for 'reference' only")
+            raise ValueError("source 'potential' is allowed for 'reference' only")
         return value
 
     @model_validator(mode="after")
@@ -77,7 +78,7 @@ class SystemConfig(Strict):
         with as_value_error("compositions: "):
             formulas = self.formulas()
         if not formulas:
-            raise ValueError("compositions: none is left within max_atoms")
+            raise ValueError("compositions: no formula has at most max_atoms atoms")
         for guest in [] if self.guests == "auto" else self.guests:
             if guest not in comp.ATOMIC_NUMBERS:
                 raise ValueError(f"guests: unknown element '{guest}'")

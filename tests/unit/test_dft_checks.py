@@ -32,8 +32,8 @@ def campaign(dft: dict[str, Any], **system: object) -> Campaign:
     ("settings", "words"),
     [
         ({}, "dft.command = []"),
-        ({"command": ["srun-none", "sh"]}, "no program 'srun-none'"),
-        ({"command": ["env", "-i", "vasp-none"]}, "no program 'vasp-none'"),
+        ({"command": ["srun-none", "sh"]}, "program 'srun-none' not found"),
+        ({"command": ["env", "-i", "vasp-none"]}, "program 'vasp-none' not found"),
         ({"command": ["sh"]}, "PMG_VASP_PSP_DIR is not set"),
         ({"command": ["sh"], "potcar": "spec"}, "dft.potcar = 'spec'"),
     ],

@@ -279,7 +279,7 @@ def wrong(tmp_path: Path):
         ({"mine": chgnet(other)}, ["potentials.mine.path", "no CHGNet weights"]),
         ({"mine": chgnet(bare)}, ["potentials.mine.path", "bare.json", "model_args"]),
         ({"mine": chgnet(lone)}, ["potentials.mine.path", "neither .safetensors nor"]),
-        ({"mine": chgnet(pickled)}, ["potentials.mine.path", "not a checkpoint"]),
+        ({"mine": chgnet(pickled)}, ["potentials.mine.path", "not a PyTorch checkpoint"]),
         (
             {"mine": {"kind": "mace", "path": str(good), **gga}},
             ["potentials.mine.kind = 'mace'", "'mace-torch' is not installed"],

@@ -129,5 +129,5 @@ def test_parsing_needs_neither_pymatgen_nor_torch(phases: Path) -> None:
 
 @pytest.mark.parametrize("key", ["second_reference", "dft_reference"])
 def test_it_is_the_first_levels_only(phases: Path, key: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{key}.*'potential' is for 'reference' only"):
+    with pytest.raises(ConfigError, match=rf"{key}.*'potential' is allowed for 'reference' only"):
         campaign(phases, **{key: "potential"})
