@@ -111,7 +111,8 @@ def rate_rows(system: str, outcomes: Outcomes, config: Config) -> list[Row]:
     rows. Statuses are quantities ``status/<code>`` and add up to ``attempted``; those of the
     frameworks are ``framework_status/<code>`` and add up to the generated structures. How
     many stopped at each filter of the screen is ``funnel/<filter>``; these, the selected ones
-    among them, add up to ``attempted`` too. These three are given for all kinds together.
+    among them, add up to ``attempted`` too. These three and what is measured are given for
+    all kinds together.
 
     Args:
         system: name in the config.
@@ -119,8 +120,7 @@ def rate_rows(system: str, outcomes: Outcomes, config: Config) -> list[Row]:
         config: of the campaign.
     """
     words = tolerances(config)
-    everything = outcomes.attempts
-    everything = everything.assign(ancestor=everything.groupby(_ANCESTOR, sort=False).ngroup())
+    everything = _labelled(outcomes.attempts, len(config.screen.tolerances))
     kinds = [kind for kind in KINDS if (everything["draw_kind"] == kind).any()]
     rows = []
     for composition in [ALL, *outcomes.compositions]:
@@ -135,9 +135,9 @@ def rate_rows(system: str, outcomes: Outcomes, config: Config) -> list[Row]:
                     *_end_to_end(drawn, route),
                     *_counted(chosen, clusters),
                     *_at_tolerances(chosen, config, clusters),
-                    *_measured(chosen),
                 ]
                 if kind == ALL:
+                    measures += _measured(chosen)
                     measures += _statuses(chosen["status"], "status", clusters)
                     measures += _filters(chosen["filter"], clusters)
                     measures += _frameworks(frameworks) if route == ROUTES[0] else ()
@@ -198,11 +198,20 @@ def _counted(attempts: pd.DataFrame, clusters: Clusters) -> Iterator[Row]:
 
 def _at_tolerances(attempts: pd.DataFrame, config: Config, clusters: Clusters) -> Iterator[Row]:
     """Effect of the tolerance on the symmetry verdict."""
-    numbers = attempts["space_group_numbers"].where(attempts["relaxed"])
     for place, symprec in enumerate(config.screen.tolerances):
-        hits = [_above(found, place) for found in numbers]
         tolerance = f"symprec {symprec:g} Å, angle {config.screen.angle_tolerance:g}°"
-        yield clusters.counted("above_p1bar", np.array(hits, bool)) | {"tolerance": tolerance}
+        row = clusters.counted("above_p1bar", attempts[f"above_{place}"])
+        yield row | {"tolerance": tolerance}
+
+
+def _labelled(attempts: pd.DataFrame, tolerances: int) -> pd.DataFrame:
+    """Attempts with their generated ancestor, and whether each tolerance finds symmetry."""
+    numbers = attempts["space_group_numbers"].where(attempts["relaxed"])
+    above = {
+        f"above_{place}": [_above(found, place) for found in numbers] for place in range(tolerances)
+    }
+    ancestor = attempts.groupby(_ANCESTOR, sort=False).ngroup()
+    return attempts.assign(ancestor=ancestor, **above)
 
 
 def _above(numbers: object, place: int) -> bool:
