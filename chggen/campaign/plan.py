@@ -254,7 +254,7 @@ class Campaign:
         return [str(checkpoints.resolve(getattr(self.config, stage).checkpoint))]
 
     def check(self) -> None:
-        """Everything that can be known to fail, said before any job starts."""
+        """Raise :class:`ConfigError` for everything that can be checked before a job starts."""
         named = self._check_potentials()
         for name, system in self.config.systems.items():
             where = f"config: systems.{name}"

@@ -33,9 +33,14 @@ IDENTITY: list[Column] = [
     ("system", STR, "", "name of the chemical system in the config"),
     ("composition", STR, "", "canonical reduced formula, integers only (Zn2P2S7)"),
     ("route", STR, "", "'unconditional' or 'inpainting'; 'reference' for competing phases"),
-    ("seed", I64, "", "lattice seed: which shard of the campaign"),
+    ("seed", I64, "", "lattice seed: number of the shard"),
     ("index", I32, "", "place of the row's generated ancestor in its shard, from 0"),
-    ("draw", I32, "", "which inpainting draw of its framework; 0 for generated rows"),
+    (
+        "draw",
+        I32,
+        "",
+        "number of the inpainting draw of its framework, from 0; 0 for generated rows",
+    ),
     ("random_seed", I64, "", "seed of this row's own random stream"),
     ("status", STR, "", "'ok' or why it ended (chggen.errors.Status)"),
     ("reason", STR, "", "one line saying more about the status; empty if ok"),
@@ -53,24 +58,34 @@ STRUCTURE: list[Column] = [
 CONTRACT: list[Column] = [
     ("potential", STR, "", "name of the interatomic potential (chgnet-0.3.0)"),
     ("potential_hash", STR, "", "sha256 of its weights or settings, first 16 hex digits"),
-    ("functional", STR, "", "functional the potential imitates (GGA/GGA+U, r2SCAN)"),
-    ("corrections", STR, "", "energy corrections its scale includes (MP2020, none)"),
+    ("functional", STR, "", "functional that the potential was trained on (GGA/GGA+U, r2SCAN)"),
+    ("corrections", STR, "", "corrections included in its energies (MP2020, none)"),
 ]
 
 GENERATION: list[Column] = [
-    ("generator", STR, "", "what placed the atoms (diffusion, random, …)"),
+    ("generator", STR, "", "generator that placed the atoms (diffusion, random, …)"),
     ("sampler", STR, "", "preset of the sampler (paper, fast, …)"),
     ("checkpoint", STR, "", "sha256 of the score network's weights, first 16 hex digits"),
-    ("candidates", I32, "", "draws of which this one had the lowest single-point energy"),
-    ("score_calls", I32, "", "score-network evaluations spent on this row, all draws"),
+    (
+        "candidates",
+        I32,
+        "",
+        "number of draws, of which this one has the lowest single-point energy",
+    ),
+    ("score_calls", I32, "", "score-network evaluations for this row, all draws together"),
     (
         "imposed_space_group_number",
         I32,
         "",
-        "space group kept while sampling; null if free, 1 if P1 was drawn, which is as free",
+        "space group imposed while sampling; null if free (1, P1, imposes nothing either)",
     ),
-    ("imposed_sites", STR, "", "Wyckoff positions it was given: 'Zn 1a; P 2c'"),
-    ("bravais_type", STR, "", "Bravais lattice type that the cell was drawn from"),
+    ("imposed_sites", STR, "", "Wyckoff positions assigned to the atoms: 'Zn 1a; P 2c'"),
+    (
+        "bravais_type",
+        STR,
+        "",
+        "Bravais lattice type of the sampled cell; null if the structure brought its own cell",
+    ),
     ("volume_per_atom", F64, "Å³", "cell volume over number of atoms"),
     ("min_distance", F64, "Å", "shortest interatomic distance, periodic images included"),
 ]
@@ -94,15 +109,15 @@ RELAXATION: list[Column] = [
     ("wall_time", F64, "s", "wall time of its batch over structures in it"),
     ("volume_per_atom", F64, "Å³", "cell volume over number of atoms at the end"),
     ("min_distance", F64, "Å", "shortest interatomic distance at the end"),
-    ("repaired", BOOL, "", "true if overlapping atoms were pushed apart first (relax.repair)"),
+    ("repaired", BOOL, "", "true if overlapping atoms were first pushed apart (relax.repair)"),
     *CONTRACT,
 ]
 
 REFINEMENT: list[Column] = [
-    ("guests", pa.list_(STR), "", "elements taken out; the row's structure is the rest"),
+    ("guests", pa.list_(STR), "", "elements removed; the row's structure is the rest"),
     ("guest_choice", STR, "", "'config' or 'auto' (broadest coordination numbers)"),
-    ("n_guests", I32, "", "guest atoms that belong in the row's cell"),
-    ("ladder_step", I32, "", "step of the tolerance ladder that was taken, from 0"),
+    ("n_guests", I32, "", "number of guest atoms for the row's cell"),
+    ("ladder_step", I32, "", "step of the tolerance ladder that was used, from 0"),
     ("symprec", F64, "Å", "spglib distance tolerance of that step"),
     ("angle_tolerance", F64, "°", "spglib angle tolerance of that step"),
     ("space_group_number", I32, "", "space group of the symmetrised framework"),
@@ -115,8 +130,8 @@ REFINEMENT: list[Column] = [
 
 INPAINTING: list[Column] = [
     *[c for c in GENERATION if c[0] != "bravais_type"],
-    ("guest_mask", pa.list_(BOOL), "", "true = guest atom that was placed, false = host"),
-    ("host_space_group_number", I32, "", "space group of the framework it was drawn into"),
+    ("guest_mask", pa.list_(BOOL), "", "true: guest atom that was placed; false: host atom"),
+    ("host_space_group_number", I32, "", "space group of the framework"),
     (
         "host_displacement_max",
         F64,
@@ -131,12 +146,12 @@ SECOND: list[Column] = [
         "second_energy_per_atom",
         F64,
         "eV/atom",
-        "energy by the second potential, of the row's structure or (second_relaxed) of what"
-        " it relaxes to; null if that failed",
+        "energy from the second potential, of the row's structure or (second_relaxed) of its"
+        " relaxed one; null if that failed",
     ),
     ("second_status", STR, "", "'ok' or why the second potential gave no energy"),
-    ("second_relaxed", BOOL, "", "false = single point at the first potential's structure"),
-    ("second_rank", I32, "", "place by it among selected rows of the composition, from 1"),
+    ("second_relaxed", BOOL, "", "false: single point at the structure from the first potential"),
+    ("second_rank", I32, "", "rank by it among the selected rows of the composition, from 1"),
     (
         "second_formation_energy_per_atom",
         F64,
@@ -210,10 +225,10 @@ SCREENING: list[Column] = [
         "",
         "'selected', or the first filter of the screen it failed (chggen.screening.filters)",
     ),
-    ("filter_reason", STR, "", "why, in words"),
+    ("filter_reason", STR, "", "reason in words"),
     ("selected", BOOL, "", "selected for DFT"),
-    ("guaranteed", BOOL, "", "selected only as the best of its composition, above a threshold"),
-    ("rank", I32, "", "place by E_d among unique rows of its composition, from 1"),
+    ("guaranteed", BOOL, "", "above a threshold, selected only as the best of its composition"),
+    ("rank", I32, "", "rank by E_d among the unique rows of its composition, from 1"),
     *CONTRACT,
     ("reference", STR, "", "source of the competing phases"),
     ("reference_date", STR, "", "date of that source"),
@@ -230,7 +245,7 @@ _ROLE: list[Column] = [
 SUBMISSION: list[Column] = [
     *_ROLE,
     ("decomposition_energy", F64, "eV/atom", "E_d from the screen; null for competing phases"),
-    ("engine", STR, "", "code that the inputs are for (vasp, gpaw)"),
+    ("engine", STR, "", "DFT code of the inputs (vasp, gpaw)"),
     ("input_set", STR, "", "pymatgen input set (MP24RelaxSet, …) or the engine's own settings"),
     ("directory", STR, "", "directory of the inputs, relative to the table"),
     ("potcar", STR, "", "'spec' (symbols only) or 'full'; null for engines without"),
@@ -239,7 +254,7 @@ SUBMISSION: list[Column] = [
 #: One DFT calculation, whatever became of it.
 CALCULATION: list[Column] = [
     *_ROLE,
-    ("engine", STR, "", "code that computed (vasp, gpaw)"),
+    ("engine", STR, "", "DFT code (vasp, gpaw)"),
     ("dft_energy_per_atom", F64, "eV/atom", "of the last step, dft_corrections included"),
     ("dft_correction_per_atom", F64, "eV/atom", "corrections in it"),
     ("dft_functional", STR, "", "functional of the last step; engine in it unless VASP"),
@@ -247,10 +262,10 @@ CALCULATION: list[Column] = [
     ("run_type", STR, "", "functional as the output files say it"),
     ("fmax", F64, "eV/Å", "largest force in the last step"),
     ("smax", F64, "GPa", "largest absolute stress component in the last step"),
-    ("converged", BOOL, "", "every step of the recipe ended and converged"),
-    ("finished", pa.list_(STR), "", "steps of the recipe that ended well, in order"),
-    ("corrected_errors", pa.list_(STR), "", "errors recognised and corrected on the way, in order"),
-    ("attempts", I32, "", "jobs it used"),
+    ("converged", BOOL, "", "every step of the recipe finished and converged"),
+    ("finished", pa.list_(STR), "", "steps of the recipe that succeeded, in order"),
+    ("corrected_errors", pa.list_(STR), "", "errors that were detected and corrected, in order"),
+    ("attempts", I32, "", "number of jobs used"),
     ("wall_time", F64, "s", "of all attempts"),
     ("directory", STR, "", "directory of the calculation, relative to the system's"),
 ]
