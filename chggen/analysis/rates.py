@@ -46,6 +46,8 @@ COUNTED: Final[dict[str, str]] = {
 MEASURED: Final[dict[str, str]] = {
     "delta_energy_per_atom": "relaxed",
     "rmsd": "relaxed",
+    "rmsd_normalised": "relaxed",
+    "max_displacement": "relaxed",
     "decomposition_energy": "screened",
     "score_calls": "generated",
     "steps": "relaxed",

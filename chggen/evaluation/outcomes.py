@@ -67,8 +67,18 @@ class Outcome:
 
     @property
     def rmsd(self) -> float:
-        """Displacement by relaxation, Å (``relaxation.rmsd``); NaN where undefined."""
+        """RMS displacement by relaxation, Å (:class:`Displacement`); NaN where undefined."""
         return self._of_relaxed("rmsd")
+
+    @property
+    def rmsd_normalised(self) -> float:
+        """The same in units of (V/n)^(1/3); NaN where undefined."""
+        return self._of_relaxed("rmsd_normalised")
+
+    @property
+    def max_displacement(self) -> float:
+        """Largest displacement of an atom by relaxation, Å; NaN where undefined."""
+        return self._of_relaxed("max_displacement")
 
     def _of_relaxed(self, name: str) -> float:
         if self.relaxed is None or self.status not in RELAXED:

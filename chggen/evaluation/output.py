@@ -24,6 +24,8 @@ SHOWN = (
     ("too_close", "under 1 Å before relaxation", "%", 1),
     ("delta_energy", "ΔE generated → relaxed, median", "eV/atom", 3),
     ("rmsd", "RMSD generated → relaxed, median", "Å", 2),
+    ("rmsd_normalised", "the same over (V/n)^(1/3)", "", 3),
+    ("max_displacement", "largest displacement, median", "Å", 2),
 )
 #: Costs per sample, without interval.
 COSTS = (

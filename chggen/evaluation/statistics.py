@@ -25,6 +25,8 @@ Statistic = Callable[[Floats], Floats]
 DRAWS = 4000
 #: Values drawn at once, which bounds the memory (8 MB).
 _MOST_VALUES = 1_000_000
+#: How far relaxation moves atoms: attributes of an outcome.
+MOVED = ("rmsd", "rmsd_normalised", "max_displacement")
 #: eV/atom under the known structure from which a sample counts as lower in energy.
 LOWER = 0.01
 
@@ -132,7 +134,7 @@ def summary(outcomes: Sequence[Outcome], samples: int) -> dict[str, Any]:
     energy = grid(outcomes, samples, "energy_above_truth")
     # a failure is worse than any energy: leaving it out would reward it
     ranked = np.where(np.isnan(energy), np.inf, energy)
-    delta, rmsd = (grid(outcomes, samples, name) for name in ("delta_energy", "rmsd"))
+    moved = {name: grid(outcomes, samples, name) for name in MOVED}
     figures = {
         "match_at_1": share(wide),
         "match_at_k": once(wide),
@@ -142,8 +144,8 @@ def summary(outcomes: Sequence[Outcome], samples: int) -> dict[str, Any]:
         "energy_above_truth_best": median(ranked.min(1, keepdims=True)),
         "lower_energy": share(energy < -LOWER),
         "too_close": share(grid(outcomes, samples, "min_distance") < CLOSE),
-        "delta_energy": median(delta),
-        "rmsd": median(rmsd),
+        "delta_energy": median(grid(outcomes, samples, "delta_energy")),
+        **{name: median(values) for name, values in moved.items()},
     }
     found: dict[str, Any] = {}
     for key, (value, low, high) in figures.items():
@@ -152,7 +154,7 @@ def summary(outcomes: Sequence[Outcome], samples: int) -> dict[str, Any]:
     return found | {
         "n_samples": len(outcomes),
         "n_relaxed": sum(statuses[s] for s in RELAXED),
-        "n_rmsd": int(np.isfinite(rmsd).sum()),
+        "n_rmsd": int(np.isfinite(moved["rmsd"]).sum()),
         "n_matched": int(wide.sum()),
         # in the order of the structures: what later runs are compared with
         "matches": wide.sum(1).tolist(),

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from pymatgen.analysis.structure_matcher import StructureMatcher
 from torch import Tensor
 
 from chggen.config.stages import RelaxConfig
@@ -36,12 +35,10 @@ from chggen.relaxation.verdict import (
     refusal,
 )
 from chggen.structure.crystal import Crystal, Floats
+from chggen.structure.matching import displacement, displacement_columns
 
 #: Neighbours per atom of an ordinary solid; denser cells count as more atoms in a batch.
 USUAL_NEIGHBOURS = 100.0
-
-#: Atoms per structure up to which StructureMatcher is asked for an RMSD (0.2 s).
-MATCH_ATOMS = 200
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,8 @@ class Relaxation:
     energy_per_atom_initial: float | None = None
     delta_energy_per_atom: float | None = None
     rmsd: float | None = None
+    rmsd_normalised: float | None = None
+    max_displacement: float | None = None
     fmax: float | None = None
     smax: float | None = None
     steps: int = 0
@@ -278,13 +277,14 @@ class _Pool:
         status, reason = end
         n, crystal = len(item.start), None
         distance = now.min_distance or None
-        displacement = None
+        moved = displacement_columns(None)
         if status not in {Status.NOT_FINITE, Status.FAILED}:
             cell = self.bfgs.cells()[row].cpu().numpy()
             frac_coords = self.bfgs.fractional(row).cpu().numpy()
             crystal = Crystal(cell, item.start.atomic_numbers, frac_coords)
         if crystal is not None and status in {Status.OK, Status.NOT_CONVERGED}:
-            distance, displacement = crystal.min_distance, rmsd(item.start, crystal)
+            distance = crystal.min_distance
+            moved = displacement_columns(displacement(item.start, crystal))
         names = {Status.OK: "converged", Status.NOT_CONVERGED: "max_steps"}
         return Relaxation(
             crystal=crystal,
@@ -293,7 +293,9 @@ class _Pool:
             energy_per_atom=_number(now.energy / n),
             energy_per_atom_initial=_number(item.energy_initial / n),
             delta_energy_per_atom=_number((item.energy_initial - now.energy) / n),
-            rmsd=displacement,
+            rmsd=moved["rmsd"],
+            rmsd_normalised=moved["rmsd_normalised"],
+            max_displacement=moved["max_displacement"],
             fmax=_number(now.fmax),
             smax=_number(now.smax),
             steps=item.steps,
@@ -312,27 +314,3 @@ def _mask(item: _Item) -> Mask:
 
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def rmsd(first: Crystal, second: Crystal) -> float | None:
-    """Largest distance between paired atoms of two structures, Å.
-
-    The pairing and alignment are those of pymatgen's StructureMatcher, whose distances are
-    in units of (V/n)^(1/3); that is taken out again, with the geometric mean of the two
-    volumes, to which the matcher scales both. Its tolerances are wide (by default it matches
-    none of 56 relaxed random cells, so 54); the distances of what matches anyway stay.
-
-    Two cells of different size (a DFT code may have taken the primitive one) are compared by
-    their primitive cells.
-
-    Returns:
-        None if the matcher finds no match, or for more than :data:`MATCH_ATOMS` atoms.
-    """
-    if len(first) > MATCH_ATOMS:
-        return None
-    primitive = len(first) != len(second)
-    matcher = StructureMatcher(primitive_cell=primitive, ltol=0.4, stol=1.0, angle_tol=15)
-    found = matcher.get_rms_dist(first.to_structure(), second.to_structure())
-    if found is None:
-        return None
-    return float(found[1]) * (first.volume_per_atom * second.volume_per_atom) ** (1 / 6)

@@ -39,6 +39,8 @@ _LISTED: Final = (
     "decomposition_products",
     "delta_energy_per_atom",
     "rmsd",
+    "rmsd_normalised",
+    "max_displacement",
     "volume_per_atom",
     "n_atoms",
     "min_distance",

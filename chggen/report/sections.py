@@ -25,6 +25,8 @@ STEPS: Final = {
 NAMES: Final = {
     "delta_energy_per_atom": "ΔE, generated to relaxed",
     "rmsd": "RMSD, generated to relaxed",
+    "rmsd_normalised": "RMSD / (V/n)^(1/3), generated to relaxed",
+    "max_displacement": "Largest displacement of an atom, generated to relaxed",
     "decomposition_energy": "E_d",
     "score_calls": "Score-network calls",
     "steps": "Relaxation steps",

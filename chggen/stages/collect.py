@@ -16,10 +16,10 @@ from chggen.errors import Status
 from chggen.reference.calculated import calculated_reference
 from chggen.reference.hull import decomposition
 from chggen.reference.reference import Reference, load_reference
-from chggen.relaxation.pool import rmsd
 from chggen.run import progress as bars
 from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal, has_structure, row_id
+from chggen.structure.matching import displacement, displacement_columns
 from chggen.symmetry.analysis import space_group
 from chggen.tables import parquet
 from chggen.tables.lineage import LINEAGE
@@ -137,7 +137,7 @@ def _geometry(row: parquet.Row, parent: parquet.Row, screen: ScreenConfig) -> pa
     return {
         "space_group_number": group.number,
         "space_group_symbol": group.symbol,
-        "rmsd": rmsd(Crystal.from_row(parent), crystal),
+        **displacement_columns(displacement(Crystal.from_row(parent), crystal)),
         "volume_per_atom": crystal.volume_per_atom,
     }
 

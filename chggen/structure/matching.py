@@ -6,6 +6,7 @@ distances, all of which take microseconds to compare.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -28,6 +29,23 @@ KNOWN_VOLUME_WINDOW: Final = 0.25
 #: atom, so about 0.3 Å) of structures that are compared at all.
 FINGERPRINT_WINDOW: Final = 0.1
 _NEIGHBOURS: Final = 12
+#: Atoms per structure up to which StructureMatcher is asked how far atoms moved (0.2 s).
+MATCH_ATOMS: Final = 200
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """How far the atoms of two structures are apart; names and units as in ``schema``.
+
+    Attributes:
+        rmsd: root mean square distance of paired atoms, Å.
+        rmsd_normalised: the same in units of (V/n)^(1/3), pymatgen's ``get_rms_dist``.
+        max_displacement: largest distance of a pair, Å.
+    """
+
+    rmsd: float
+    rmsd_normalised: float
+    max_displacement: float
 
 
 def duplicates(
@@ -101,6 +119,44 @@ def fingerprint(crystal: Crystal) -> Floats | None:
     ]
     scaled: Floats = np.concatenate(means) / np.cbrt(crystal.volume_per_atom)
     return scaled
+
+
+def displacement(first: Crystal, second: Crystal) -> Displacement | None:
+    """Distances between paired atoms of two structures.
+
+    The pairing and alignment are those of pymatgen's StructureMatcher, whose distances are
+    in units of (V/n)^(1/3); for Å that is taken out again, with the geometric mean of the two
+    volumes, to which the matcher scales both. Its tolerances are wide (by default it matches
+    none of 56 relaxed random cells, so 54); the distances of what matches anyway stay. So a
+    change of volume or shape counts only as far as it moves atoms in the average cell.
+
+    Args:
+        first: where the atoms started.
+        second: where they ended. Of another size (a DFT code may have taken the primitive
+            cell), the primitive cells are compared.
+
+    Returns:
+        None if the matcher finds no match, or for more than :data:`MATCH_ATOMS` atoms.
+    """
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    if len(first) > MATCH_ATOMS:
+        return None
+    primitive = len(first) != len(second)
+    matcher = StructureMatcher(primitive_cell=primitive, ltol=0.4, stol=1.0, angle_tol=15)
+    found = matcher.get_rms_dist(first.to_structure(), second.to_structure())
+    if found is None:
+        return None
+    rms, largest = (float(value) for value in found)
+    unit = (first.volume_per_atom * second.volume_per_atom) ** (1 / 6)
+    return Displacement(rms * unit, rms, largest * unit)
+
+
+def displacement_columns(found: Displacement | None) -> dict[str, float | None]:
+    """Table columns of a displacement; nulls for None."""
+    if found is None:
+        return dict.fromkeys(field.name for field in fields(Displacement))
+    return asdict(found)
 
 
 class _Comparison:

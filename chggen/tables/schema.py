@@ -90,17 +90,29 @@ GENERATION: list[Column] = [
     ("min_distance", F64, "Å", "shortest interatomic distance, periodic images included"),
 ]
 
-RELAXATION: list[Column] = [
-    ("energy_per_atom", F64, "eV/atom", "potential energy of the final structure"),
-    ("energy_per_atom_initial", F64, "eV/atom", "potential energy before relaxation"),
-    ("delta_energy_per_atom", F64, "eV/atom", "initial minus final energy (ΔE)"),
+#: How far atoms moved, from generated to relaxed or from submitted to final structure.
+DISPLACEMENT: list[Column] = [
     (
         "rmsd",
         F64,
         "Å",
-        "largest pairwise distance initial-final after StructureMatcher"
+        "root mean square distance of paired atoms, start to end, after StructureMatcher's"
         " alignment; null if they do not match",
     ),
+    (
+        "rmsd_normalised",
+        F64,
+        "",
+        "the same in units of (V/n)^(1/3), as pymatgen and most publications give it",
+    ),
+    ("max_displacement", F64, "Å", "largest distance of two paired atoms, same alignment"),
+]
+
+RELAXATION: list[Column] = [
+    ("energy_per_atom", F64, "eV/atom", "potential energy of the final structure"),
+    ("energy_per_atom_initial", F64, "eV/atom", "potential energy before relaxation"),
+    ("delta_energy_per_atom", F64, "eV/atom", "initial minus final energy (ΔE)"),
+    *DISPLACEMENT,
     ("fmax", F64, "eV/Å", "largest atomic force at the end"),
     ("smax", F64, "GPa", "largest absolute stress component at the end"),
     ("steps", I32, "", "optimiser steps taken"),
@@ -173,7 +185,7 @@ SECOND: list[Column] = [
 SCREENING: list[Column] = [
     ("energy_per_atom", F64, "eV/atom", "potential energy of the relaxed structure"),
     ("delta_energy_per_atom", F64, "eV/atom", "initial minus final energy (ΔE)"),
-    ("rmsd", F64, "Å", "largest pairwise distance generated-relaxed; null if unmatched"),
+    *DISPLACEMENT,
     ("converged", BOOL, "", "relaxation met its criterion"),
     ("min_distance", F64, "Å", "shortest interatomic distance after relaxation"),
     ("volume_per_atom", F64, "Å³", "cell volume over number of atoms"),
@@ -283,7 +295,7 @@ COLLECTION: list[Column] = [
     ("dft_reference_hash", STR, "", "sha256 of its entries, first 16 hex digits"),
     ("space_group_number", I32, "", "after DFT, at symprec and angle tolerance of the screen"),
     ("space_group_symbol", STR, "", "its Hermann-Mauguin symbol"),
-    ("rmsd", F64, "Å", "largest pairwise distance submitted-final; null if unmatched"),
+    *DISPLACEMENT,
     ("volume_per_atom", F64, "Å³", "cell volume over number of atoms after DFT"),
 ]
 

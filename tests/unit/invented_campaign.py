@@ -177,10 +177,16 @@ class Campaign:
             "status": Status.OK if converged else Status.NOT_CONVERGED, "reason": "",
             "energy_per_atom": -4.6 + energy, "energy_per_atom_initial": -4.5 + energy,
             "delta_energy_per_atom": float(self.rng.lognormal(-2.5, 0.7)),
-            "rmsd": float(self.rng.lognormal(-2.2, 0.6)) if self.rng.random() > 0.15 else None,
+            **self._displacement(),
             "converged": converged, "steps": int(self.rng.integers(30, 400)), "wall_time": 1.4,
             "volume_per_atom": crystal.volume_per_atom, "min_distance": crystal.min_distance,
         }  # fmt: skip
+
+    def _displacement(self) -> parquet.Row:
+        rmsd = float(self.rng.lognormal(-2.2, 0.6))
+        if self.rng.random() <= 0.15:  # the structure changed too much
+            return {"rmsd": None, "rmsd_normalised": None, "max_displacement": None}
+        return {"rmsd": rmsd, "rmsd_normalised": rmsd / 2.5, "max_displacement": 1.7 * rmsd}
 
     def _distort(self, crystal: Crystal, size: float) -> Crystal:
         shift = self.rng.normal(0, size, (len(crystal), 3)) @ np.linalg.inv(crystal.cell)

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
 from chggen.structure.crystal import Crystal
-from chggen.structure.matching import ENERGY_WINDOW, duplicates, fingerprint, match_known
+from chggen.structure.matching import (
+    ENERGY_WINDOW,
+    displacement,
+    displacement_columns,
+    duplicates,
+    fingerprint,
+    match_known,
+)
 
 
 def structure(group: int, lattice: Lattice, species: list[str], sites: list) -> Structure:
@@ -100,3 +107,34 @@ def test_known_phases() -> None:
 def test_a_cell_without_volume_matches_nothing() -> None:
     flat = Crystal.of(np.diag([4.0, 4.0, 0.0]), [30, 16], [[0, 0, 0], [0.5, 0.5, 0]])
     assert duplicates([flat, flat], [0.0, 0.0]) == [None, None]
+
+
+def test_displacements_are_in_angstrom_and_ignore_the_choice_of_origin() -> None:
+    a, place = 5.64, np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    frac = np.concatenate([place, place + 0.5])
+    numbers = [11] * 4 + [17] * 4
+    start = Crystal.of(a * np.eye(3), numbers, frac)
+    moved = frac.copy()
+    moved[0, 0] += 0.05
+    found = displacement(
+        start, Crystal.of(a * np.eye(3), numbers, moved + np.array([0.2, 0.3, 0.4]))
+    )
+    assert found is not None
+    # the matcher removes the mean shift of 1/8: one atom is 7/8 away, seven are 1/8
+    shift = 0.05 * a
+    assert found.max_displacement == pytest.approx(shift * 7 / 8, abs=1e-6)
+    rms = shift * np.sqrt(((7 / 8) ** 2 + 7 * (1 / 8) ** 2) / 8)
+    assert found.rmsd == pytest.approx(rms, abs=1e-6)
+    assert found.rmsd_normalised == pytest.approx(rms / (a**3 / 8) ** (1 / 3), abs=1e-6)
+    # the unit is that of the mean of both volumes
+    larger = displacement(start, Crystal.of(1.1 * a * np.eye(3), numbers, moved))
+    assert larger is not None
+    assert larger.rmsd == pytest.approx(np.sqrt(1.1) * rms, abs=1e-6)
+
+
+def test_displacements_of_what_does_not_match_are_null() -> None:
+    start = Crystal.from_structure(ROCK_SALT)
+    other = Crystal.of(start.cell, [3] * 4 + [17] * 4, start.frac_coords)
+    assert displacement(start, other) is None
+    empty = {"rmsd": None, "rmsd_normalised": None, "max_displacement": None}
+    assert displacement_columns(None) == empty

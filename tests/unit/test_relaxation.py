@@ -7,7 +7,6 @@ import torch
 from chggen.config.stages import RelaxConfig
 from chggen.errors import Status
 from chggen.potential import load_potential
-from chggen.relaxation import pool as relaxation
 from chggen.relaxation.bfgs import BFGS, MAX_STEP
 from chggen.relaxation.pool import relax
 from chggen.structure.crystal import Crystal
@@ -143,7 +142,7 @@ def test_relaxes_to_the_criteria_and_says_so(model):
         )
         assert 0 < row.steps < 60
         assert row.wall_time > 0
-        assert 0.02 < row.rmsd < 1
+        assert 0.02 < row.rmsd <= row.max_displacement * (1 + 1e-9) < 1
         np.testing.assert_array_equal(row.crystal.atomic_numbers, start.atomic_numbers)
         assert row.min_distance == pytest.approx(row.crystal.min_distance)
         assert row.volume_per_atom == pytest.approx(row.crystal.volume_per_atom)
@@ -289,17 +288,6 @@ def test_progress_counts_up_to_all(model):
     assert seen == sorted(seen)
     assert seen[-1] == (4, 4)
     assert relax([], SETTINGS) == []
-
-
-def test_rmsd_is_in_angstrom_and_ignores_choice_of_origin():
-    start = salt()
-    frac = np.array(SALT)
-    frac[0, 0] += 0.05
-    moved = Crystal.of(start.cell, start.atomic_numbers, frac + np.array([0.2, 0.3, 0.4]))
-    # the matcher removes the mean shift: 0.28 Å on one atom of eight
-    assert relaxation.rmsd(start, moved) == pytest.approx(0.28 * 7 / 8, abs=1e-3)
-    other = Crystal.of(start.cell, [3] * 4 + [17] * 4, SALT)
-    assert relaxation.rmsd(start, other) is None
 
 
 def quadratic(bfgs, centre, stiffness):
