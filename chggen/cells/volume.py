@@ -83,7 +83,7 @@ def predict_volumes(compositions: Sequence[str], model: Path = PRETRAINED) -> li
         missing = [s for s in parse_formula(formula) if not counts[ATOMIC_NUMBERS[s]]]
         if missing:
             raise CompositionError(
-                f"the volume model has not seen {', '.join(missing)} (in {formula}):"
+                f"the volume model was not trained on {', '.join(missing)} (in {formula}):"
                 " set volume_per_atom"
             )
     logs = np.zeros((len(weights["head.out"]), len(formulas)))

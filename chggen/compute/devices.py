@@ -23,11 +23,11 @@ def chosen() -> torch.device:
     """
     value = os.environ.get(VARIABLE, "cpu")
     if value not in {"cpu", "cuda", "auto"}:
-        raise ConfigError(f"{VARIABLE} = '{value}': is cpu, cuda or auto")
+        raise ConfigError(f"{VARIABLE} = '{value}': must be cpu, cuda or auto")
     if value == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda")
     if value == "cuda":
-        raise ConfigError(f"{VARIABLE} = 'cuda': PyTorch sees no GPU here")
+        raise ConfigError(f"{VARIABLE} = 'cuda': PyTorch finds no GPU")
     return torch.device("cpu")

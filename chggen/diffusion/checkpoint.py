@@ -84,12 +84,14 @@ def load_network(
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"checkpoint '{path}' is not readable ({error})") from error
     if tensors_hash(tensors) != card.get("hash"):
-        raise CheckpointError(f"checkpoint '{path}': weights do not fit the hash in the card")
+        raise CheckpointError(f"checkpoint '{path}': weights do not match the hash in the card")
     try:
         network = ScoreNetwork(NetworkSettings(**card["network"]))
         network.load_state_dict(tensors)
     except (RuntimeError, ValueError, KeyError) as error:
         line = str(error).splitlines()[0]
-        raise CheckpointError(f"checkpoint '{path}' is not of this version ({line})") from error
+        raise CheckpointError(
+            f"checkpoint '{path}' was written by another version ({line})"
+        ) from error
     network.to(device).eval().requires_grad_(requires_grad=False)
     return network, card

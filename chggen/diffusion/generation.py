@@ -78,7 +78,7 @@ def sample(
         progress: called with (structures done, structures in all), in fractions.
     """
     results: dict[int, Placed] = {
-        index: Placed(None, "cell is not finite or has no room", 0)
+        index: Placed(None, "the cell is not finite or too small", 0)
         for index, task in enumerate(tasks)
         if not (task.crystal.is_finite and task.crystal.volume_per_atom > _LEAST_VOLUME)
     }

@@ -195,7 +195,9 @@ class Trainer:
         mine = {"data": self.data.digest, "preset": self.preset.model_dump(mode="json")}
         for key, value in mine.items():
             if numbers[key] != value:
-                raise CheckpointError(f"{path}: was trained with another '{key}'; remove it")
+                raise CheckpointError(
+                    f"{path}: was written with another '{key}'; remove it to start anew"
+                )
         self.step, self.epoch = numbers["step"], numbers["epoch"]
         self.epoch_step, self.seconds = numbers["epoch_step"], numbers["seconds"]
         self._put(tensors)

@@ -45,7 +45,7 @@ def _plugin(settings: GenerateConfig) -> Generator | Source:
     where = f"config: generate.generator = '{settings.generator}'"
     point = generator_plugins().get(settings.generator)
     if point is None:
-        raise ConfigError(f"{where}: no installed package offers it")
+        raise ConfigError(f"{where}: no installed package provides it")
     try:
         make: Any = point.load()
     except (ImportError, AttributeError) as error:

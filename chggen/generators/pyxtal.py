@@ -50,9 +50,9 @@ def place(task: Task) -> Placed:
     """Random symmetric structure of one task, in a space group above P1."""
     crystal = task.crystal
     if not task.guest.all():
-        return Placed(None, "pyxtal places whole crystals, not guests in a framework", 0)
+        return Placed(None, "pyxtal cannot place guests in a framework", 0)
     if not (np.isfinite(crystal.cell).all() and crystal.volume_per_atom > LEAST_VOLUME):
-        return Placed(None, "cell is not finite or has no room", 0)
+        return Placed(None, "the cell is not finite or too small", 0)
     species, counts = np.unique(crystal.atomic_numbers, return_counts=True)
     rng = np.random.default_rng(task.seed)
     ways: dict[int, list[Setting]] = {}

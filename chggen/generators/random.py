@@ -47,7 +47,7 @@ def place(task: Task) -> Placed:
     hosts = ~task.guest
     room = np.isfinite(crystal.cell).all() and crystal.volume_per_atom > LEAST_VOLUME
     if not (room and np.isfinite(crystal.frac_coords[hosts]).all()):
-        return Placed(None, "cell is not finite or has no room", 0)
+        return Placed(None, "the cell is not finite or too small", 0)
     cell = reduced_cell(crystal.cell)
     # integer up to rounding: takes fractional coordinates to the reduced cell
     change = np.round(crystal.cell @ np.linalg.inv(cell))
@@ -62,7 +62,7 @@ def place(task: Task) -> Placed:
             found[task.guest] -= np.floor(found[task.guest])
             return Placed(Crystal.of(crystal.cell, crystal.atomic_numbers, found), "", 0)
     least = FRACTIONS[-1]
-    return Placed(None, f"no placement with distances above {least} of the radii' sum", 0)
+    return Placed(None, f"no placement with distances above {least} of the sum of radii", 0)
 
 
 def _attempt(

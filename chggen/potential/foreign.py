@@ -85,7 +85,7 @@ class ForeignModel:
         output = self._evaluate(state)
         lacking = [key for key in _NEEDED if key not in output]
         if lacking:
-            raise CheckpointError(f"potential '{self.name}' gives no {lacking[0]}")
+            raise CheckpointError(f"potential '{self.name}' returns no {lacking[0]}")
         kept = {key: output[key].detach() for key in _NEEDED}
         return kept | _distances(state)
 
@@ -169,7 +169,7 @@ def _build(definition: PotentialConfig, device: torch.device) -> Any:  # noqa: A
 
             model = Potential.from_checkpoint(path, device=str(device))
             return TorchSimWrapper(model, device=device)
-    raise ValueError(f"kind '{definition.kind}' is none of torch-sim's")
+    raise ValueError(f"kind '{definition.kind}' is not a torch-sim potential")
 
 
 def _line(error: BaseException) -> str:

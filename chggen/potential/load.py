@@ -116,7 +116,7 @@ def _own_chgnet(name: str, definition: PotentialConfig, device: torch.device) ->
     except _UNREADABLE as error:
         line = str(error).partition("\n")[0]
         raise CheckpointError(
-            f"potential '{name}': '{path}' is no CHGNet checkpoint that can be used ({line})"
+            f"potential '{name}': '{path}' is not a usable CHGNet checkpoint ({line})"
         ) from error
 
 

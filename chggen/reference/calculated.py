@@ -39,7 +39,7 @@ def calculated_reference(
     missing = sorted(set(elements) - set(ground))
     if missing:
         return None, (
-            f"no calculation of elemental {', '.join(missing)} converged: there is no E_d by DFT"
+            f"no calculation of elemental {', '.join(missing)} converged: no E_d from DFT"
         )
     phases = tuple(
         Phase(
@@ -71,5 +71,5 @@ def _lost(inside: Sequence[Mapping[str, Any]], good: Sequence[Mapping[str, Any]]
     more = ", …" if len(lost) > _MOST_NAMED else ""
     return (
         f"{len(lost)} of {len(good) + len(lost)} competing phases did not converge"
-        f" ({named}{more}): E_d by DFT can be too low where they compete"
+        f" ({named}{more}): where they compete, E_d from DFT is underestimated"
     )

@@ -199,10 +199,11 @@ def without_compounds(system: set[str], phases: Iterable[Phase]) -> str | None:
     Such a pair may truly have no compound, so this is no error.
     """
     present = [set(comp.parse_formula(phase.composition)) for phase in phases]
-    pairs = [" with ".join(p) for p in combinations(sorted(system), 2) if set(p) not in present]
+    pairs = ["-".join(p) for p in combinations(sorted(system), 2) if set(p) not in present]
     if not pairs:
         return None
-    return f"it has no compound of {', '.join(pairs)} alone: if there is one, E_d is too low"
+    names = ", ".join(pairs)
+    return f"the reference has no binary {names} phase; if one exists, E_d is underestimated"
 
 
 def cache_path(config: ReferenceConfig, elements: Iterable[str]) -> Path:
@@ -278,8 +279,8 @@ def _partial(tables: list[dict[str, str]], system: set[str], present: set[str]) 
     if not lacking:
         return None
     return (
-        f"the builtin tables lack known phases ({', '.join(lacking)}): E_d can be too low"
-        " where they compete"
+        f"the builtin tables lack known phases ({', '.join(lacking)}); where they compete, E_d"
+        " is underestimated"
     )
 
 

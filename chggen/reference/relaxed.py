@@ -111,6 +111,6 @@ def _unrelaxed(rows: Sequence[parquet.Row]) -> str | None:
     )
     more = ", …" if len(bad) > _MOST_NAMED else ""
     return (
-        f"{len(bad)} of {len(rows)} competing phases did not relax ({named}{more}):"
-        " E_d can be too low where they compete"
+        f"{len(bad)} of {len(rows)} competing phases did not relax ({named}{more});"
+        " where they compete, E_d is underestimated"
     )

@@ -200,7 +200,7 @@ class _Pool:
                 item.energy_initial = now.energy
             end = ending(item.start, now, item.steps, self.criteria)
             if row in errors:
-                end = Status.FAILED, f"the potential refused it: {errors[row]}"
+                end = Status.FAILED, f"rejected by the potential: {errors[row]}"
             if end is None:
                 shortest = min(shortest, now.min_distance)
             else:

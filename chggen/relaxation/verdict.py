@@ -74,12 +74,12 @@ def refusal(crystal: Crystal, criteria: Criteria) -> Ending | None:
     if len(crystal) == 0:
         return Status.FAILED, "no atoms"
     if not crystal.is_finite:
-        return Status.NOT_FINITE, "coordinates are not numbers"
+        return Status.NOT_FINITE, "non-finite coordinates"
     if neighbours(crystal) > MAX_NEIGHBOURS:
         return Status.TOO_CLOSE, f"{crystal.volume_per_atom:.2g} Å³ per atom is too dense"
     height = float(_volume_and_height(torch.from_numpy(crystal.cell[None]))[1])
     if height < LEAST_HEIGHT:
-        return Status.FAILED, f"cell is {height:.2g} Å flat"
+        return Status.FAILED, f"cell is only {height:.2g} Å high"
     limit, distance = criteria.min_distance, crystal.min_distance
     if distance < limit:
         return Status.TOO_CLOSE, f"shortest distance {distance:.2f} Å, limit {limit:.2f} Å"
@@ -110,7 +110,7 @@ def ending(start: Crystal, now: Reading, steps: int, criteria: Criteria) -> Endi
     if now.isolated and steps == 0:
         return Status.ISOLATED_ATOM, f"an atom has no neighbour within {CUTOFF:g} Å"
     if now.isolated:
-        return Status.EXPLODED, f"an atom without neighbours at step {steps}"
+        return Status.EXPLODED, f"an atom lost all neighbours at step {steps}"
     if now.fmax < criteria.fmax and (criteria.smax is None or now.smax < criteria.smax):
         return Status.OK, ""
     if steps >= criteria.max_steps:
@@ -124,11 +124,11 @@ def _failure(start: Crystal, now: Reading, criteria: Criteria) -> Ending | None:
     ratio, per_atom = now.volume / start.volume, now.energy / len(start)
     low, high = VOLUME_RATIOS
     if not all(map(math.isfinite, (now.energy, now.fmax, now.smax, now.volume))):
-        return Status.NOT_FINITE, "energy, force or stress"
+        return Status.NOT_FINITE, "non-finite energy, force or stress"
     if not low < ratio < high:
-        return Status.EXPLODED, f"volume times {ratio:.2f}"
+        return Status.EXPLODED, f"volume changed by a factor of {ratio:.2f}"
     if now.height < LEAST_HEIGHT:
-        return Status.EXPLODED, f"cell {now.height:.2g} Å flat"
+        return Status.EXPLODED, f"cell only {now.height:.2g} Å high"
     if per_atom < LOWEST_ENERGY:
         return Status.EXPLODED, f"{per_atom:.0f} eV/atom"
     if 0 < now.min_distance < COLLAPSE * criteria.min_distance:

@@ -242,7 +242,7 @@ def _reduced(crystal: Crystal) -> tuple[Crystal, Floats]:
     faces = np.linalg.norm(np.cross(crystal.cell, np.roll(crystal.cell, 1, axis=0)), axis=1)
     longest = np.linalg.norm(crystal.cell, axis=1).max()
     if longest > _LONGEST or crystal.volume < _LOWEST * faces.max():
-        raise SymmetrisationError("cell is flat or too long")
+        raise SymmetrisationError("the cell is flat or too long")
     cell = spglib.niggli_reduce(crystal.cell)
     if cell is None:
         raise SymmetrisationError("the cell cannot be reduced")
@@ -261,7 +261,7 @@ def _dataset(crystal: Crystal, symprec: float, angle_tolerance: float) -> spglib
     except spglib.SpglibError as error:
         raise SymmetrisationError(f"spglib: {error}") from error
     if dataset is None:
-        raise SymmetrisationError(f"spglib has no verdict at symprec {symprec:g} Å")
+        raise SymmetrisationError(f"spglib finds no space group at symprec {symprec:g} Å")
     return dataset
 
 

@@ -110,7 +110,7 @@ def refine(crystal: Crystal, guests: Sequence[str], settings: RefineConfig) -> F
         return Framework(status, names, settings.host_cell, reason)
 
     if not is_guest.any() or is_guest.all():
-        left = "no guest" if not is_guest.any() else "nothing but guests"
+        left = "no guest" if not is_guest.any() else "the structure consists of guests only"
         return refuse(Status.FAILED, f"{left} in the structure (guests: {' '.join(names)})")
     if not crystal.is_finite:
         return refuse(Status.NOT_FINITE, "cell or coordinates are not finite")

@@ -145,7 +145,7 @@ def test_a_model_without_stress_ends_the_stage_with_one_line(argon):
             return {k: v for k, v in self.model(state).items() if k != "stress"}
 
     model = ForeignModel("bare", Bare(argon), argon.contract, "0")
-    with pytest.raises(CheckpointError, match="'bare' gives no stress"):
+    with pytest.raises(CheckpointError, match="'bare' returns no stress"):
         relax([fcc(5.2)], RelaxConfig(), model=model)
 
 

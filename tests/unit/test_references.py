@@ -245,7 +245,7 @@ def test_a_pair_without_compounds_is_a_warning(tmp_path: Path) -> None:
     path.write_text("formula,formation_energy_per_atom\nZnS,-0.9\nZn3P2,-0.3\n")
     config = ReferenceConfig(source="file", path=path)
     partial = load_reference(config, {"Zn", "P", "S"}).partial
-    assert "no compound of P with S alone" in str(partial)
+    assert "no binary P-S phase" in str(partial)
     path.write_text("formula,formation_energy_per_atom\nZnS,-0.9\n")
     assert load_reference(config, SYSTEM).partial is None
 
@@ -317,7 +317,7 @@ def test_show_of_a_file_and_of_a_config(tmp_path: Path) -> None:
         (("other", "--config", config), "not in"),
         (("Zn-S", "--source", "guess"), "source = 'guess'"),
         (("Zn-S", "--functional", "r2SCAN"), "builtin tables are"),
-        (("Zn-S", "--source", "file"), "'path' goes with"),
+        (("Zn-S", "--source", "file"), "'path' is required by"),
     ]:
         with pytest.raises((ConfigError, ReferenceCoverageError), match=says) as error:
             spoken(*asked, *words)
