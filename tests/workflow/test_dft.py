@@ -95,7 +95,7 @@ def test_a_campaign_up_to_the_report(snakemake: Run, tmp_path: Path) -> None:
         assert row["dft_reference"] == "3 competing phases calculated with vasp"
     page = (tmp_path / "results" / "Zn-S" / "report.html").read_text()
     assert '<section id="dft">' in page
-    assert "How far the potential can be trusted" in page
+    assert "Accuracy of the potential" in page
     kept = {"POTCAR"}
     told = [
         p
