@@ -33,7 +33,7 @@ KINDS: Final = ("free", "imposed", "given")
 _SAMPLED: Final = {
     "status": "sample_status",
     "reason": "sample_reason",
-    **_same("score_calls", "imposed_space_group_number", "bravais_type"),
+    **_same("score_calls", "generator", "imposed_space_group_number", "bravais_type"),
 }
 _RELAXED: Final = {
     "status": "relax_status",
@@ -142,6 +142,8 @@ def _join(attempts: pd.DataFrame, more: pd.DataFrame, name: str) -> pd.DataFrame
 def _draw_kinds(attempts: pd.DataFrame) -> pd.Series:
     """One of :data:`KINDS` for every attempt."""
     asked = attempts["sample_status"] == Status.SYMMETRY_IMPOSSIBLE
+    # of its failures no space group is known, but all that it draws have one
+    asked |= (attempts["generator"] == "pyxtal").fillna(value=False)
     # P1 as the group imposed asks for nothing
     imposed = asked | (attempts["imposed_space_group_number"] > 1).fillna(value=False)
     # whoever draws atoms draws them into a cell of a Bravais lattice, or into a framework

@@ -407,6 +407,8 @@ def test_a_free_draw_into_the_framework_of_an_imposed_structure_is_not_free_end_
         ({"imposed_space_group_number": 2}, "imposed"),
         ({"status": "sampling_failed", "imposed_space_group_number": 62}, "imposed"),
         ({"status": "symmetry_impossible"}, "imposed"),
+        ({"status": "sampling_failed", "generator": "pyxtal"}, "imposed"),
+        ({"generator": "random"}, "free"),
         ({"bravais_type": None}, "given"),
         ({}, "free"),
     ],
