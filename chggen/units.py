@@ -10,7 +10,3 @@ from typing import Final
 
 #: 1 eV/Å³ in GPa (CODATA 2018 elementary charge, exact since 2019).
 GPA_PER_EV_PER_A3: Final = 160.21766208
-
-#: Shortest interatomic distance (Å) of a structure that counts as physical
-#: (success test of the CHGGen paper, doi:10.1039/d5mh00774g, methods).
-MIN_PHYSICAL_DISTANCE: Final = 1.0

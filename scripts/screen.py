@@ -9,6 +9,7 @@ from chggen.stages.screen import screen
 
 given = snakemake.params.given
 other = given.get("second_reference")
+relax = RelaxConfig(**given["relax"]) if "relax" in given else RelaxConfig(final=None)
 with job(f"screen {snakemake.wildcards.system}", snakemake.log[0], snakemake.threads) as progress:
     screen(
         [*snakemake.input.relaxed, *snakemake.input.rerelaxed],
@@ -20,7 +21,8 @@ with job(f"screen {snakemake.wildcards.system}", snakemake.log[0], snakemake.thr
         second=SecondLevel(
             potentials_of(given["potentials"]),
             ReferenceConfig(**other) if other else None,
-            RelaxConfig(**given.get("relax", {})),
+            relax,
         ),
+        relax=relax,
         referenced=next(iter(snakemake.input.referenced), None),
     )

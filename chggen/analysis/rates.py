@@ -75,8 +75,7 @@ def tolerances(config: Config) -> dict[str, str]:
     force = f"fmax {relax.fmax:g} eV/Å"
     stress = f", smax {relax.smax:g} GPa" if relax.relax_cell else ""
     symmetric = (
-        f"symprec {screen.symprec:g} Å, angle {screen.angle_tolerance:g}°,"
-        f" distance ≥ {screen.min_distance:g} Å"
+        f"symprec {screen.symprec:g} Å, angle {screen.angle_tolerance:g}°, {screen.distance_text}"
     )
     ladder = ", ".join(f"{s.symprec:g} Å/{s.angle_tolerance:g}°" for s in config.refine.ladder)
     return {
@@ -90,7 +89,7 @@ def tolerances(config: Config) -> dict[str, str]:
         "new": below,
         "selected": below + (", symmetric only" if screen.require_symmetric else ""),
         "funnel/not_converged": f"{force}{stress}, at most {relax.max_steps} steps",
-        "funnel/too_close": f"distance ≥ {screen.min_distance:g} Å",
+        "funnel/too_close": screen.distance_text,
         "funnel/above_threshold": below,
         "funnel/not_symmetric": symmetric,
         "funnel/space_group_full": (

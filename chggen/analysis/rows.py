@@ -35,15 +35,17 @@ _SAMPLED: Final = {
     "reason": "sample_reason",
     **_same("score_calls", "generator", "imposed_space_group_number", "bravais_type"),
 }
+#: Of the structure that E_d is of, which the screen may have relaxed again.
+_GEOMETRY: Final = ("volume_per_atom", "min_distance")
 _RELAXED: Final = {
     "status": "relax_status",
     "reason": "relax_reason",
-    **_same(*(n for n in names(RELAXATION) if n not in names(CONTRACT))),
+    **_same(*(n for n in names(RELAXATION) if n not in {*names(CONTRACT), *_GEOMETRY})),
 }
 _SCREENED: Final = {
     "status": "screen_status",
     "reason": "screen_reason",
-    **_same("id", "n_atoms"),
+    **_same("id", "n_atoms", *_GEOMETRY),
     # a report shows where energies come from once, from the headers
     **_same(
         *(n for n in names(SCREENING) if n not in names(RELAXATION, CONTRACT)),

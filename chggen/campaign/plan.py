@@ -135,7 +135,10 @@ class Campaign:
         chosen = self.config.systems[system]
         section = SECTIONS.get(stage, stage)
         settings: dict[str, Any] = {
-            "settings": getattr(self.config, section).model_dump(mode="json")
+            # the final relaxation is no part of the first: changing it repeats none of them
+            "settings": getattr(self.config, section).model_dump(
+                mode="json", exclude={"final"} if stage in {"relax", "rerelax"} else None
+            )
         }
         settings |= self._potential_facts(stage)
         settings |= verification.facts(stage, self.config, system)
@@ -161,7 +164,7 @@ class Campaign:
             settings["reference"] = chosen.reference.model_dump(mode="json")
             if chosen.reference.path is not None:
                 settings["reference_digest"] = file_digest(chosen.reference.path)
-            settings |= self._second_facts(chosen.second_reference)
+            settings |= self._again_facts | self._second_facts(chosen.second_reference)
         if stage == "report":
             settings["config"] = self.config.model_dump(mode="json")
         return settings
@@ -208,10 +211,12 @@ class Campaign:
     def _potential_facts(self, stage: str) -> dict[str, Any]:
         """Definitions and files of the potentials that a stage uses."""
         section = SECTIONS.get(stage, stage)
+        again = {"screen"} if self.config.relax.final is not None else set()
         own = sorted(
             name
             for key, name in self._named_potentials.items()
-            if key.startswith(f"{section}.") and name in self.config.potentials
+            if (key.startswith(f"{section}.") or (key == "relax.potential" and stage in again))
+            and name in self.config.potentials
         )
         facts: dict[str, Any] = {
             "potentials": {n: self.config.potentials[n].model_dump(mode="json") for n in own}
@@ -229,14 +234,19 @@ class Campaign:
             if name in self._named_potentials.values()
         }
 
+    @property
+    def _again_facts(self) -> dict[str, Any]:
+        """Criteria of what the screen itself relaxes, if it does."""
+        if self.config.relax.final is None and not self.config.screen.second_relax:
+            return {}
+        return {"relax": self.config.relax.model_dump(mode="json")}
+
     def _second_facts(self, reference: ReferenceConfig | None) -> dict[str, Any]:
         """What the second level of the screen depends on, if there is one."""
         screen = self.config.screen
         if screen.second_potential is None:
             return {}
         facts: dict[str, Any] = {"second_reference": None}
-        if screen.second_relax:
-            facts["relax"] = self.config.relax.model_dump(mode="json")
         if reference is not None:
             facts["second_reference"] = reference.model_dump(mode="json")
             if reference.path is not None:

@@ -26,6 +26,9 @@ def screen(
     ] = None,
     config: ConfigFile = None,
     changes: Changes = None,
+    final: Annotated[
+        bool, typer.Option(help="relax what passes a first cut again, tightly (relax.final)")
+    ] = True,
 ) -> None:
     """Screen structures: symmetry, E_d, duplicates, known phases, selection."""
     from chggen.config.energies import ReferenceConfig
@@ -40,10 +43,10 @@ def screen(
     given = ReferenceConfig(source="file", path=reference) if reference else ReferenceConfig()
     if referenced:
         given = ReferenceConfig(source="potential")
-    second = SecondLevel(
-        configfile.parse_potentials(config),
-        relax=configfile.parse_section(RelaxConfig, "relax", config),
-    )
+    relax = configfile.parse_section(RelaxConfig, "relax", config)
+    if not final:
+        relax = relax.model_copy(update={"final": None})
+    second = SecondLevel(configfile.parse_potentials(config), relax=relax)
     with bar("screen") as progress:
         run(
             sources,
@@ -52,6 +55,7 @@ def screen(
             settings,
             inpainted or [],
             progress,
+            relax=relax,
             second=second,
             referenced=referenced,
         )

@@ -1,7 +1,7 @@
 """Config sections of screening and report."""
 
 # ruff: noqa: RUF012 - pydantic copies a default, mutable or not, for every model
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
@@ -18,8 +18,10 @@ class ScreenConfig(Strict):
     """Angle tolerance for the space group, degrees."""
     tolerances: list[Positive] = [0.01, 0.1, 0.3]
     """Further distance tolerances (Å) at which the space group is recorded."""
-    min_distance: Positive = 1.0
-    """Shortest interatomic distance (Å) of an accepted structure."""
+    min_distance: Literal["auto"] | Positive = "auto"
+    """Shortest distance that a success may have. ``auto``: by pair of elements, 0.6 times the
+    sum of their covalent radii (0.75 times with hydrogen: O-H 0.73, H-H 0.47 Å); or one
+    number in Å for all pairs (1.0 in the paper)."""
     threshold: Positive = 0.1
     """Structures with E_d (eV/atom) below this are kept; the paper recommends 0.03."""
     best_per_composition: bool = True
@@ -29,6 +31,9 @@ class ScreenConfig(Strict):
     """Maximum number of structures per composition selected for DFT, lowest E_d first."""
     max_per_space_group: Count | None = None
     """Maximum number of those with the same space group; empty: no limit."""
+    swollen: Positive = 1.25
+    """Volume, as a multiple of the one expected for the composition, from which the report
+    calls a structure swollen."""
     require_symmetric: bool = False
     """Select only structures with a space group above P-1."""
     second_potential: Words | None = None
@@ -40,6 +45,18 @@ class ScreenConfig(Strict):
     """Selected structures with E_d (eV/atom) from the second potential above this are
     dropped; empty: it only ranks. Needs a reference with the second potential's functional
     and corrections."""
+
+    @property
+    def distance_limit(self) -> float | None:
+        """The one limit (Å) for all pairs of atoms; None if it is by pair."""
+        return None if self.min_distance == "auto" else self.min_distance
+
+    @property
+    def distance_text(self) -> str:
+        """The limit of distances in words."""
+        if self.distance_limit is None:
+            return "distances ≥ 0.6 times the covalent radii (0.75 with H)"
+        return f"distance ≥ {self.distance_limit:g} Å"
 
     @model_validator(mode="after")
     def _second_threshold_has_a_potential(self) -> Self:

@@ -105,6 +105,19 @@ class GenerateConfig(Strict):
         return self.generator != "file"
 
 
+class FinalConfig(Strict):
+    """Second, tight relaxation of what passes a first cut of the screen."""
+
+    fmax: Positive = 0.03
+    """Force criterion, eV/Å."""
+    smax: Positive = 0.3
+    """Stress criterion when the cell is free, GPa."""
+    max_steps: Count = 500
+    """Step limit per structure."""
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.04
+    """How far (eV/atom) above ``screen.threshold`` a structure may be to be relaxed again."""
+
+
 class RelaxConfig(Strict):
     """Relaxation with a foundation potential, before and after inpainting."""
 
@@ -134,6 +147,20 @@ class RelaxConfig(Strict):
     trajectories: bool = False
     """Save the trajectory of each structure (torch-sim, HDF5) in a folder beside the table
     (``relaxed_trajectories``), named by the id of the initial structure."""
+    final: FinalConfig | None = FinalConfig()
+    """Tight relaxation, in stage ``screen``, of what passes a first cut: E_d, space group and
+    selection come from it. The phases of reference ``potential`` are relaxed by the same
+    criteria. ``null``: off."""
+
+    @property
+    def tight(self) -> "RelaxConfig":
+        """These settings with the final criteria, where there are any."""
+        if self.final is None:
+            return self
+        criteria = {"fmax", "smax", "max_steps"}
+        return self.model_copy(
+            update=self.final.model_dump(include=criteria) | {"trajectories": False}
+        )
 
 
 class LadderStep(Strict):

@@ -55,11 +55,16 @@ class Candidate:
     symmetric_cif: str | None
 
 
-def ranked(attempts: pd.DataFrame, screen: ScreenConfig) -> pd.DataFrame:
-    """Unique relaxed structures by E_d, lowest first; atoms too close are no candidates."""
-    valid = attempts["min_distance"].astype(float) >= screen.min_distance
+def ranked(attempts: pd.DataFrame) -> pd.DataFrame:
+    """Unique relaxed structures by E_d, lowest first; atoms too close are no candidates.
+
+    Column ``family_size`` says how many of them differ by stacking alone.
+    """
+    valid = ~attempts["too_close"].fillna(value=True).astype(bool)
     known = attempts["decomposition_energy"].notna() & attempts["duplicate_of"].isna()
     chosen = attempts[attempts["relaxed"] & valid & known]
+    sizes = chosen.groupby("family")["id"].transform("count")
+    chosen = chosen.assign(family_size=sizes.fillna(1).astype(int))
     return chosen.sort_values(["decomposition_energy", "id"], ignore_index=True)
 
 

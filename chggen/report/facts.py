@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chggen.config.model import Config
+from chggen.config.stages import RelaxConfig
 from chggen.report.text import count
 from chggen.tables import parquet
 
@@ -185,7 +186,15 @@ def _relaxation(config: Config, headers: Headers) -> Lines:
         ("force criterion", f"{relax.fmax:g} eV/Å"),
         ("stress criterion", f"{relax.smax:g} GPa" if relax.relax_cell else "cell fixed"),
         ("step limit", count(relax.max_steps)),
+        ("final relaxation", _final(relax)),
     ]
+
+
+def _final(relax: RelaxConfig) -> str:
+    if relax.final is None:
+        return "none"
+    stress = f", {relax.final.smax:g} GPa" if relax.relax_cell else ""
+    return f"to {relax.final.fmax:g} eV/Å{stress} in at most {count(relax.final.max_steps)} steps"
 
 
 def _frameworks(config: Config) -> Lines:
@@ -204,7 +213,7 @@ def _screen(config: Config, headers: Headers) -> Lines:
     screen = config.screen
     return [
         ("symmetry tolerance", f"{screen.symprec:g} Å, {screen.angle_tolerance:g}°"),
-        ("shortest distance", f"{screen.min_distance:g} Å"),
+        ("shortest distance", screen.distance_text),
         ("E_d threshold", f"{screen.threshold:g} eV/atom"),
         ("require a symmetric structure", "yes" if screen.require_symmetric else "no"),
         ("at most per composition", str(screen.max_selected)),

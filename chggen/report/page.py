@@ -43,6 +43,12 @@ _LISTED: Final = (
     "max_displacement",
     "volume_per_atom",
     "n_atoms",
+    "dimensionality",
+    "family",
+    "family_size",
+    "volume_ratio",
+    "swollen",
+    "final",
     "min_distance",
     "converged",
     "known_phase",
@@ -95,7 +101,7 @@ def render(
     """
     rates = sections.Rates(list(rows))
     chosen = config.systems[system]
-    best = best_structures.ranked(outcomes.attempts, config.screen)
+    best = best_structures.ranked(outcomes.attempts)
     values = {
         "system": system,
         "routes": ROUTES,

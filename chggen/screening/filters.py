@@ -21,6 +21,8 @@ class Filter(StrEnum):
     KNOWN_PHASE = "known_phase"
     #: not above P-1, with ``screen.require_symmetric``
     NOT_SYMMETRIC = "not_symmetric"
+    #: a better one goes on that differs by the stacking of the same layers (or chains, molecules)
+    SAME_FAMILY = "same_family"
     #: ``screen.max_per_space_group`` better ones have its composition and space group
     SPACE_GROUP_FULL = "space_group_full"
     #: ``screen.max_selected`` better ones have its composition
@@ -40,6 +42,7 @@ FILTER_TEXT: Final[dict[Filter, str]] = {
     Filter.DUPLICATE: "duplicate of a better structure",
     Filter.KNOWN_PHASE: "known phase",
     Filter.NOT_SYMMETRIC: "no space group above P-1",
+    Filter.SAME_FAMILY: "another stacking of a better structure",
     Filter.SPACE_GROUP_FULL: "limit per space group reached",
     Filter.OVER_LIMIT: "limit per composition reached",
     Filter.SECOND_THRESHOLD: "E_d from the second potential at or above its threshold",

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
+
 from chggen.config.energies import Potentials, ReferenceConfig
 from chggen.config.screening import ScreenConfig
 from chggen.config.stages import RelaxConfig
@@ -19,9 +21,15 @@ from chggen.potential.energies import energies_per_atom
 from chggen.reference.hull import decomposition
 from chggen.reference.reference import Reference, load_reference
 from chggen.relaxation.pool import relax
+from chggen.screening.judging import crystals_of
 from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal
 from chggen.tables import parquet
+from chggen.tables.frames import fill
+from chggen.tables.schema import SECOND
+
+#: The columns filled here.
+_COLUMNS = [name for name, *_ in SECOND]
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class SecondLevel:
 
 
 def judge_again(
-    rows: Sequence[parquet.Row],
+    frame: pd.DataFrame,
     settings: ScreenConfig,
     level: SecondLevel,
     first: Reference,
@@ -48,7 +56,7 @@ def judge_again(
     """Fill the columns ``second_*`` of selected rows, in place.
 
     Args:
-        rows: of table ``screened``, complete but for these columns.
+        frame: table ``screened`` in the making, complete but for these columns.
         settings: section ``screen``.
         level: potentials, reference and criteria.
         first: reference of the first level; serves again if the contracts are the same.
@@ -62,15 +70,23 @@ def judge_again(
     if settings.second_potential is None:
         return {}
     model = load_named(settings.second_potential, level.potentials)
-    chosen = [row for row in rows if row.get("selected")]
-    for row, values in zip(chosen, _energies(chosen, model, settings, level), strict=True):
-        row.update(values)
+    places = frame.index[frame["selected"].fillna(value=False).astype(bool)]
+    # rows of the columns that are filled here, and of those that they need
+    chosen: list[parquet.Row] = [
+        dict.fromkeys(_COLUMNS) | {"id": row["id"], "composition": row["composition"]} | values
+        for (_, row), values in zip(
+            frame.loc[places].iterrows(),
+            _energies(crystals_of(frame, places), model, settings, level),
+            strict=True,
+        )
+    ]
     found = [row for row in chosen if row["second_energy_per_atom"] is not None]
     reference = _reference(model, level, first, found)
     if reference is not None:
         for row in found:
             _decompose(row, model, reference)
     _rank(found)
+    fill(frame, places, [{name: row[name] for name in _COLUMNS} for row in chosen])
     return contract_columns(model, "second_") | {
         "second_reference": reference.name if reference else None,
         "second_reference_hash": reference.hash if reference else None,
@@ -78,16 +94,15 @@ def judge_again(
 
 
 def _energies(
-    chosen: Sequence[parquet.Row],
+    crystals: Sequence[Crystal],
     model: NamedPotential,
     settings: ScreenConfig,
     level: SecondLevel,
 ) -> list[parquet.Row]:
     """Energy with its contract, and status, of each row: single point or relaxed."""
-    crystals = [Crystal.from_row(row) for row in chosen]
     contract = contract_columns(model, "second_")
     if settings.second_relax:
-        results = relax(crystals, level.relax, model=model)
+        results = relax(crystals, level.relax.tight, model=model)
         # where it does not end well the last energy belongs to no minimum
         values = [r.energy_per_atom if r.status == Status.OK else None for r in results]
         statuses = [r.status.value for r in results]

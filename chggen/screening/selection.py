@@ -1,141 +1,162 @@
 """Which screened structures go on, and at which filter the others stopped."""
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+import pandas as pd
 
 from chggen.config.screening import ScreenConfig
 from chggen.errors import STATUS_TEXT, Status
+from chggen.screening.comparing import in_order
 from chggen.screening.filters import Filter
-from chggen.tables import parquet
+
+#: A filter that a row fails by itself: which rows, and what to say of each.
+_Check = tuple[Filter, pd.Series, pd.Series]
 
 
-def valid(row: Mapping[str, Any], settings: ScreenConfig) -> bool:
-    """True for structures whose energy is that of a minimum without atoms too close."""
-    return (
-        row["status"] == Status.OK
-        and bool(row["converged"])
-        and row["min_distance"] >= settings.min_distance
-    )
-
-
-def select(rows: Sequence[parquet.Row], settings: ScreenConfig) -> None:
-    """Fill ``filter``, ``filter_reason``, ``selected`` and ``guaranteed`` of all rows, in place.
+def select(frame: pd.DataFrame, settings: ScreenConfig, *, final: bool = False) -> None:
+    """Fill ``filter``, ``filter_reason``, ``selected`` and ``guaranteed``, in place.
 
     Args:
-        rows: of table ``screened`` with symmetry, E_d, duplicates and known phases.
+        frame: table ``screened`` in the making, with symmetry, E_d, duplicates, families and
+            known phases.
         settings: section ``screen`` of the config.
+        final: only rows that were relaxed again may be selected.
     """
-    groups: dict[str, list[parquet.Row]] = defaultdict(list)
-    for row in rows:
-        if row.get("decomposition_energy") is None:
-            why = STATUS_TEXT[Status(row["status"])]
-            _stop(row, Filter.FAILED, f"{why}: {row['reason']}" if row["reason"] else why)
-        else:
-            groups[row["composition"]].append(row)
-    for members in groups.values():
-        _select_of_one(members, settings)
+    frame["filter"] = pd.Series(pd.NA, index=frame.index, dtype="string")
+    frame["filter_reason"] = pd.Series("", index=frame.index, dtype="string")
+    checks = _checks(frame, settings)
+    fails = pd.Series(0, index=frame.index)
+    for name, failed, reasons in checks:
+        _stop(frame, failed & frame["filter"].isna(), name, reasons)
+        fails += failed.astype(int)
+    able = in_order(frame[frame["filter"].isna()])
+    family = able["family"].fillna(able["id"])
+    again = _flag(able["final"]) if final else pd.Series(data=True, index=able.index)
+    _limit(frame, able.assign(family=family, again=again), settings)
+    frame["selected"] = (frame["filter"] == Filter.SELECTED).astype("boolean")
+    frame["guaranteed"] = pd.Series(data=False, index=frame.index, dtype="boolean")
+    if settings.best_per_composition:
+        only_high = (frame["filter"] == Filter.ABOVE_THRESHOLD) & (fails == 1)
+        if final:
+            only_high &= _flag(frame["final"])
+        _guarantee(frame, in_order(frame[only_high.fillna(value=False)]))
 
 
-def cut(rows: Sequence[parquet.Row], settings: ScreenConfig) -> None:
-    """Apply ``second_threshold`` to selected rows with an E_d by the second potential.
+def cut(frame: pd.DataFrame, settings: ScreenConfig) -> None:
+    """Apply ``second_threshold`` to selected rows with an E_d by the second potential, in place.
 
     Rows without one stay. Where a composition would lose all its rows,
     ``best_per_composition`` keeps the one of lowest second E_d.
+
+    Args:
+        frame: table ``screened`` in the making, after :func:`select`.
+        settings: section ``screen`` of the config.
     """
     if settings.second_threshold is None:
         return
-    groups: dict[str, list[parquet.Row]] = defaultdict(list)
-    for row in rows:
-        if row.get("selected"):
-            groups[row["composition"]].append(row)
-    for members in groups.values():
-        judged = [r for r in members if r.get("second_decomposition_energy") is not None]
-        judged.sort(key=lambda r: (r["second_decomposition_energy"], r["id"]))
-        bad = [r for r in judged if r["second_decomposition_energy"] >= settings.second_threshold]
-        keep = settings.best_per_composition and len(bad) == len(members)
-        for place, row in enumerate(bad):
-            why = (
-                f"E_d {row['second_decomposition_energy']:.3f} ≥ {settings.second_threshold:g}"
-                f" eV/atom from {row['second_potential']}"
-            )
-            if keep and place == 0:
-                _guarantee(row, why)
-            else:
-                _stop(row, Filter.SECOND_THRESHOLD, why)
+    energy = frame["second_decomposition_energy"].astype(float)
+    bad = _flag(frame["selected"]) & (energy >= settings.second_threshold)
+    reasons = [
+        f"E_d {value:.3f} ≥ {settings.second_threshold:g} eV/atom by {name}"
+        for value, name in zip(energy, frame["second_potential"], strict=True)
+    ]
+    _stop(frame, bad, Filter.SECOND_THRESHOLD, pd.Series(reasons, index=frame.index))
+    frame.loc[bad, "selected"] = False
+    frame.loc[bad, "guaranteed"] = False
+    if settings.best_per_composition:
+        _guarantee(frame, frame[bad].sort_values(["second_decomposition_energy", "id"]))
 
 
-def _select_of_one(members: list[parquet.Row], settings: ScreenConfig) -> None:
-    """Selection among the judged rows of one composition."""
-    members.sort(key=lambda r: (r["energy_per_atom"], r["id"]))
-    failed = {row["id"]: _failures(row, settings) for row in members}
-    chosen, groups = 0, Counter[int]()
-    most = settings.max_per_space_group
-    for row in members:
-        if failed[row["id"]]:
-            _stop(row, *failed[row["id"]][0])
-        elif most is not None and groups[row["space_group_number"]] >= most:
-            why = f"{most} better structures in space group {row['space_group_number']}"
-            _stop(row, Filter.SPACE_GROUP_FULL, why)
-        elif chosen >= settings.max_selected:
-            _stop(row, Filter.OVER_LIMIT, f"{settings.max_selected} better of its composition")
-        else:
-            row |= {"filter": Filter.SELECTED, "filter_reason": ""}
-            row |= {"selected": True, "guaranteed": False}
-            groups[row["space_group_number"]] += 1
-            chosen += 1
-    if settings.best_per_composition and not chosen:
-        for row in members:
-            if [name for name, _ in failed[row["id"]]] == [Filter.ABOVE_THRESHOLD]:
-                _guarantee(row, row["filter_reason"])
-                break
-
-
-def _failures(row: Mapping[str, Any], settings: ScreenConfig) -> list[tuple[Filter, str]]:
-    """Every filter that a row fails by itself, in order, with the reason."""
-    energy, distance = row["decomposition_energy"], row["min_distance"]
-    asked = (
+def _checks(frame: pd.DataFrame, settings: ScreenConfig) -> Sequence[_Check]:
+    """Every filter that a row fails by itself, in order; a failed row fails no other."""
+    energy = frame["decomposition_energy"].astype(float)
+    judged = energy.notna()
+    converged = (frame["status"] == Status.OK).astype(bool) & _flag(frame["converged"])
+    unsymmetric = ~_flag(frame["symmetric"]) & settings.require_symmetric
+    text = frame["reason"].fillna("")
+    statuses = frame["status"].map(lambda status: STATUS_TEXT[Status(status)])
+    pairs = frame["closest_pair"] if "closest_pair" in frame else frame["distance_ratio"]
+    found: tuple[_Check, ...] = (
+        (Filter.FAILED, ~judged, statuses + text.map(lambda why: f": {why}" if why else "")),
         (
             Filter.NOT_CONVERGED,
-            row["status"] != Status.OK or not row["converged"],
-            row["reason"] or "force or stress criterion not met",
+            ~converged,
+            text.where(text != "", "force or stress criterion not met"),
         ),
-        (
-            Filter.TOO_CLOSE,
-            distance < settings.min_distance,
-            f"shortest distance {distance:.2f} Å < {settings.min_distance:g} Å",
-        ),
+        (Filter.TOO_CLOSE, _flag(frame["too_close"]), pairs.map(str)),
         (
             Filter.ABOVE_THRESHOLD,
-            not row["below_threshold"],
-            f"E_d {energy:.3f} ≥ {settings.threshold:g} eV/atom",
+            ~_flag(frame["below_threshold"]),
+            energy.map(lambda e: f"E_d {e:.3f} ≥ {settings.threshold:g} eV/atom"),
         ),
         (
             Filter.DUPLICATE,
-            row.get("duplicate_of") is not None,
-            f"matches {row.get('duplicate_of')}",
+            frame["duplicate_of"].notna(),
+            "matches " + frame["duplicate_of"].fillna(""),
         ),
         (
             Filter.KNOWN_PHASE,
-            row.get("known_phase") is not None,
-            f"matches {row.get('known_phase')}",
+            frame["known_phase"].notna(),
+            "matches " + frame["known_phase"].fillna(""),
         ),
         (
             Filter.NOT_SYMMETRIC,
-            settings.require_symmetric and not row["symmetric"],
-            f"space group {row['space_group_number']} at {settings.symprec:g} Å",
+            unsymmetric,
+            frame["space_group_number"].map(
+                lambda number: f"space group {number} at {settings.symprec:g} Å"
+            ),
         ),
     )
-    return [(name, reason) for name, failed, reason in asked if failed]
+    return [(name, failed & (judged | (name == Filter.FAILED)), why) for name, failed, why in found]
 
 
-def _stop(row: parquet.Row, name: Filter, reason: str) -> None:
-    row |= {"filter": name, "filter_reason": reason, "selected": False, "guaranteed": False}
+def _limit(frame: pd.DataFrame, able: pd.DataFrame, settings: ScreenConfig) -> None:
+    """Of rows that pass by themselves, in order of energy, select as many as may go on."""
+    left = able[able["again"]]
+    first = left.drop_duplicates(["composition", "family"])
+    heads = first.set_index(["composition", "family"])["id"]
+    mates = able.index.difference(first.index)
+    keys = pd.MultiIndex.from_frame(able.loc[mates, ["composition", "family"]])
+    head = pd.Series(heads.reindex(keys).to_numpy(), index=mates, dtype="string")
+    stop = head.notna().astype(bool)
+    _stop_rows(frame, mates[stop], Filter.SAME_FAMILY, "another stacking of " + head[stop])
+    not_again = "not relaxed again: enough better ones by the first relaxation"
+    _stop_rows(frame, mates[~stop], Filter.OVER_LIMIT, not_again)
+    most = settings.max_per_space_group
+    if most is not None:
+        place = first.groupby(["composition", "space_group_number"]).cumcount()
+        full = first[place >= most]
+        why = f"{most} better ones in space group " + full["space_group_number"].astype(str)
+        _stop_rows(frame, full.index, Filter.SPACE_GROUP_FULL, why)
+        first = first[place < most]
+    place = first.groupby("composition").cumcount()
+    over = first.index[place >= settings.max_selected]
+    enough = f"{settings.max_selected} better ones of its composition"
+    _stop_rows(frame, over, Filter.OVER_LIMIT, enough)
+    _stop_rows(frame, first.index[place < settings.max_selected], Filter.SELECTED, "")
 
 
-def _guarantee(row: parquet.Row, reason: str) -> None:
-    row |= {
-        "filter": Filter.SELECTED,
-        "filter_reason": f"best of its composition; otherwise refused: {reason}",
-    }
-    row |= {"selected": True, "guaranteed": True}
+def _guarantee(frame: pd.DataFrame, able: pd.DataFrame) -> None:
+    """Select the first of ``able`` of each composition where nothing is selected."""
+    served = set(frame.loc[_flag(frame["selected"]), "composition"])
+    best = able[~able["composition"].isin(served)].drop_duplicates("composition").index
+    why = "best of its composition, though " + frame.loc[best, "filter_reason"]
+    _stop_rows(frame, best, Filter.SELECTED, why)
+    frame.loc[best, "selected"] = True
+    frame.loc[best, "guaranteed"] = True
+
+
+def _stop(frame: pd.DataFrame, where: pd.Series, name: Filter, reasons: pd.Series) -> None:
+    _stop_rows(frame, frame.index[where.astype(bool)], name, reasons[where.astype(bool)])
+
+
+def _stop_rows(
+    frame: pd.DataFrame, places: pd.Index, name: Filter, reasons: "pd.Series | str"
+) -> None:
+    frame.loc[places, "filter"] = name.value
+    frame.loc[places, "filter_reason"] = reasons
+
+
+def _flag(column: pd.Series) -> pd.Series:
+    """A boolean column, false where it is null."""
+    return column.fillna(value=False).astype(bool)

@@ -32,8 +32,8 @@ def reference(
 ) -> None:
     """Relax every competing phase of a system; writes table ``referenced``.
 
-    Criteria and potential are those of the campaign's own relaxations, so that the same
-    errors are on both sides of E_d.
+    Criteria and potential are those that E_d of the campaign's own structures comes from
+    (``relax.final``, if it is on), so that the same errors are on both sides.
 
     Args:
         system: its name.
@@ -54,7 +54,7 @@ def reference(
     model = load_named(settings.potential, potentials)
     good = [i for i, phase in enumerate(found.phases) if phase.crystal is not None]
     crystals = [phase.crystal for phase in found.phases if phase.crystal is not None]
-    relaxed = relax(crystals, settings, model=model, progress=progress)
+    relaxed = relax(crystals, settings.tight, model=model, progress=progress)
     results = dict(zip(good, relaxed, strict=True))
     contract = contract_columns(model)
     rows = [

@@ -65,7 +65,7 @@ def relax(
     out = [_row(row, results.get(i), contract) for i, row in enumerate(rows)]
     header = provenance.header(
         "relax",
-        settings.model_dump(mode="json"),
+        settings.model_dump(mode="json", exclude={"final"}),
         {Path(source).name: provenance.file_digest(source)},
         **contract,
     )

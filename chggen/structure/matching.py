@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: Energy difference (eV/atom) up to which two structures can be duplicates; relaxations
 #: that end at fmax 0.1 eV/Å in the same minimum differ by less.
 ENERGY_WINDOW: Final = 0.02
+#: Energy difference (eV/atom) that says nothing: the same crystal, relaxed in different cells
+#: (docs/references.md has the measurement).
+ENERGY_NOISE: Final = 0.002
 #: Relative volume difference up to which two structures can be duplicates.
 VOLUME_WINDOW: Final = 0.1
 #: Same for a known phase, whose volume is another functional's.
@@ -51,12 +54,14 @@ class Displacement:
 def duplicates(
     crystals: Sequence[Crystal], energies: Sequence[float], valid: Sequence[bool] | None = None
 ) -> list[int | None]:
-    """For each crystal the index of the better one that it duplicates, or None.
+    """For each crystal the index of the one that stands for it, or None.
 
     Structures are taken by rising energy (ties by position), the valid ones first. Each is
-    compared with the unique ones before it, and points to the first that matches: so what
+    compared with the unique ones before it, and joins the first that matches: so what
     is pointed to is never itself a duplicate, and really matches (a chain of small
-    differences does not join two structures that differ).
+    differences does not join two structures that differ). Of the members within
+    :data:`ENERGY_NOISE` of the lowest, the one with the fewest atoms stands for all: which of
+    a crystal and its supercells is lower by a fraction of a meV is chance.
 
     Args:
         crystals: any compositions and cells, supercells included.
@@ -69,14 +74,29 @@ def duplicates(
         exact ties in energy.
     """
     same = _Comparison(crystals, VOLUME_WINDOW)
-    result: list[int | None] = [None] * len(crystals)
-    unique: list[int] = []
+    groups: dict[int, list[int]] = {}
     later = [not good for good in valid] if valid is not None else [False] * len(crystals)
     for index in sorted(range(len(crystals)), key=lambda i: (later[i], energies[i], i)):
-        near = (i for i in unique if abs(energies[index] - energies[i]) <= ENERGY_WINDOW)
-        result[index] = next((i for i in near if same(i, index)), None)
-        if result[index] is None:
-            unique.append(index)
+        near = (i for i in groups if abs(energies[index] - energies[i]) <= ENERGY_WINDOW)
+        head = next((i for i in near if same(i, index)), index)
+        groups.setdefault(head, []).append(index)
+    result: list[int | None] = [None] * len(crystals)
+    for members in groups.values():
+        head = members[0]
+        equal = [
+            i
+            for i in members
+            if later[i] == later[head]
+            and energies[i] - energies[head] <= ENERGY_NOISE
+            and len(crystals[i]) < len(crystals[head])
+        ]
+        for i in sorted(equal, key=lambda i: len(crystals[i])):  # stable: then by energy
+            # the others matched the first member, but must match the one that stands for them
+            if all(i == other or same(i, other) for other in members):
+                head = i
+                break
+        for i in members:
+            result[i] = None if i == head else head
     return result
 
 

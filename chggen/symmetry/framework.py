@@ -15,10 +15,10 @@ import numpy as np
 from chggen.config.stages import RefineConfig
 from chggen.errors import CompositionError, Status
 from chggen.structure import composition as comp
+from chggen.structure.bonds import closest_pair
 from chggen.structure.coordination import coordination_entropies
 from chggen.structure.crystal import Crystal
 from chggen.symmetry.analysis import SymmetrisationError, Symmetrised, space_group, symmetrise
-from chggen.units import MIN_PHYSICAL_DISTANCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,9 +153,10 @@ def _verdict(
     over = _over_cap(ideal, settings)
     if over:
         return replace(found, status=Status.DISPLACEMENT_CAP, reason=over)
-    # bonds of hydrogen are shorter than the limit: then what was there before is allowed
-    if ideal.crystal.min_distance < min(MIN_PHYSICAL_DISTANCE, crystal.min_distance):
-        reason = f"hosts {ideal.crystal.min_distance:.2f} Å apart after symmetrisation"
+    closest, before = closest_pair(ideal.crystal), closest_pair(crystal)
+    # what the relaxed structure had already is no fault of the symmetrisation
+    if closest and closest.ratio < min(1.0, before.ratio if before else 1.0):
+        reason = f"after symmetrisation of the hosts: {closest}"
         return replace(found, status=Status.TOO_CLOSE, reason=reason)
     symbols = Counter(comp.SYMBOLS[int(z)] for z in crystal.atomic_numbers)
     scaled = {symbol: count * ideal.multiplicity for symbol, count in symbols.items()}

@@ -188,7 +188,38 @@ SCREENING: list[Column] = [
     *DISPLACEMENT,
     ("converged", BOOL, "", "relaxation met its criterion"),
     ("min_distance", F64, "Å", "shortest interatomic distance after relaxation"),
+    (
+        "distance_ratio",
+        F64,
+        "",
+        "least distance of a pair of atoms over what screen.min_distance allows for it",
+    ),
+    ("too_close", BOOL, "", "distance_ratio is under 1"),
     ("volume_per_atom", F64, "Å³", "cell volume over number of atoms"),
+    ("volume_ratio", F64, "", "volume over the one that the composition is expected to take"),
+    ("swollen", BOOL, "", "volume_ratio is screen.swollen or more"),
+    (
+        "dimensionality",
+        I32,
+        "",
+        "of the bonded network: 0 molecules, 1 chains, 2 layers, 3 a framework",
+    ),
+    (
+        "family",
+        STR,
+        "",
+        "id of the lowest of the structures that differ from it by the stacking of the same"
+        " layers, chains or molecules alone, duplicates included; its own if there is none",
+    ),
+    (
+        "final",
+        BOOL,
+        "",
+        "relaxed again by the criteria of relax.final: energy, structure and all that follows"
+        " are of that relaxation",
+    ),
+    ("energy_per_atom_first", F64, "eV/atom", "energy before that second relaxation"),
+    ("space_group_number_first", I32, "", "space group before it, at the same tolerances"),
     ("space_group_number", I32, "", "space group at `symprec`, `angle_tolerance`"),
     ("space_group_symbol", STR, "", "its Hermann-Mauguin symbol"),
     ("symprec", F64, "Å", "tolerance of the symmetry verdict"),
@@ -200,7 +231,7 @@ SCREENING: list[Column] = [
         "space group at each tolerance of screen.tolerances, in that order",
     ),
     ("host_space_group_number", I32, "", "space group of the framework, inpainting only"),
-    ("symmetric", BOOL, "", "success test: above P-1 and shortest distance ≥ the limit"),
+    ("symmetric", BOOL, "", "success test: above P-1 and no distance under the limit"),
     ("formation_energy_per_atom", F64, "eV/atom", "against the reference's elements"),
     (
         "decomposition_energy",

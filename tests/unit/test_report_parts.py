@@ -36,7 +36,7 @@ def test_the_best_of_each_composition_comes_before_more_of_one(campaign):
     # one composition is far better than the other
     worse = attempts["composition"] == "Zn2P2S7"
     attempts.loc[worse, "decomposition_energy"] += 5
-    best = candidates.ranked(attempts, screen)
+    best = candidates.ranked(attempts)
     chosen = candidates.choose(best, 4)
     assert len(chosen) == 4
     assert set(chosen["composition"]) == set(PROTOTYPES)
@@ -46,10 +46,10 @@ def test_the_best_of_each_composition_comes_before_more_of_one(campaign):
 
 def test_atoms_too_close_and_duplicates_are_no_candidates(campaign):
     attempts, screen = campaign
-    best = candidates.ranked(attempts, screen)
+    best = candidates.ranked(attempts)
     attempts.loc[attempts["id"] == best["id"][0], "min_distance"] = 0.4
     attempts.loc[attempts["id"] == best["id"][1], "duplicate_of"] = best["id"][2]
-    left = candidates.ranked(attempts, screen)
+    left = candidates.ranked(attempts)
     assert list(left["id"]) == list(best["id"][2:])
 
 
