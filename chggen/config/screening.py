@@ -40,7 +40,8 @@ class ScreenConfig(Strict):
     """Name of a second potential that re-evaluates the selected structures
     (``chgnet-r2scan``); its energies are kept in separate columns."""
     second_relax: bool = False
-    """Relax with the second potential (criteria of ``relax``) instead of single points."""
+    """Relax with the second potential (criteria of ``relax.final``, or of ``relax`` without
+    it) instead of single points."""
     second_threshold: Positive | None = None
     """Selected structures with E_d (eV/atom) from the second potential above this are
     dropped; empty: it only ranks. Needs a reference with the second potential's functional

@@ -157,9 +157,14 @@ class RelaxConfig(Strict):
         """These settings with the final criteria, where there are any."""
         if self.final is None:
             return self
-        criteria = {"fmax", "smax", "max_steps"}
         return self.model_copy(
-            update=self.final.model_dump(include=criteria) | {"trajectories": False}
+            update={
+                # never looser than the first relaxation
+                "fmax": min(self.fmax, self.final.fmax),
+                "smax": min(self.smax, self.final.smax),
+                "max_steps": self.final.max_steps,
+                "trajectories": False,
+            }
         )
 
 

@@ -57,7 +57,7 @@ def cut(frame: pd.DataFrame, settings: ScreenConfig) -> None:
     energy = frame["second_decomposition_energy"].astype(float)
     bad = _flag(frame["selected"]) & (energy >= settings.second_threshold)
     reasons = [
-        f"E_d {value:.3f} ≥ {settings.second_threshold:g} eV/atom by {name}"
+        f"E_d {value:.3f} ≥ {settings.second_threshold:g} eV/atom from {name}"
         for value, name in zip(energy, frame["second_potential"], strict=True)
     ]
     _stop(frame, bad, Filter.SECOND_THRESHOLD, pd.Series(reasons, index=frame.index))
@@ -120,18 +120,18 @@ def _limit(frame: pd.DataFrame, able: pd.DataFrame, settings: ScreenConfig) -> N
     head = pd.Series(heads.reindex(keys).to_numpy(), index=mates, dtype="string")
     stop = head.notna().astype(bool)
     _stop_rows(frame, mates[stop], Filter.SAME_FAMILY, "another stacking of " + head[stop])
-    not_again = "not relaxed again: enough better ones by the first relaxation"
+    not_again = "not relaxed again: enough better structures after the first relaxation"
     _stop_rows(frame, mates[~stop], Filter.OVER_LIMIT, not_again)
     most = settings.max_per_space_group
     if most is not None:
         place = first.groupby(["composition", "space_group_number"]).cumcount()
         full = first[place >= most]
-        why = f"{most} better ones in space group " + full["space_group_number"].astype(str)
+        why = f"{most} better structures in space group " + full["space_group_number"].astype(str)
         _stop_rows(frame, full.index, Filter.SPACE_GROUP_FULL, why)
         first = first[place < most]
     place = first.groupby("composition").cumcount()
     over = first.index[place >= settings.max_selected]
-    enough = f"{settings.max_selected} better ones of its composition"
+    enough = f"{settings.max_selected} better of its composition"
     _stop_rows(frame, over, Filter.OVER_LIMIT, enough)
     _stop_rows(frame, first.index[place < settings.max_selected], Filter.SELECTED, "")
 
@@ -140,7 +140,7 @@ def _guarantee(frame: pd.DataFrame, able: pd.DataFrame) -> None:
     """Select the first of ``able`` of each composition where nothing is selected."""
     served = set(frame.loc[_flag(frame["selected"]), "composition"])
     best = able[~able["composition"].isin(served)].drop_duplicates("composition").index
-    why = "best of its composition, though " + frame.loc[best, "filter_reason"]
+    why = "best of its composition; otherwise refused: " + frame.loc[best, "filter_reason"]
     _stop_rows(frame, best, Filter.SELECTED, why)
     frame.loc[best, "selected"] = True
     frame.loc[best, "guaranteed"] = True

@@ -23,25 +23,10 @@ from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal, has_structure, row_id
 from chggen.tables import parquet
 from chggen.tables.frames import fill, frame_of, rows_of
-from chggen.tables.lineage import LINEAGE, structure_columns, usable
+from chggen.tables.lineage import shared, structure_columns, usable
 
-_KEPT = (
-    *LINEAGE,
-    "status",
-    "reason",
-    "formula_units",
-    "n_atoms",
-    "energy_per_atom",
-    "delta_energy_per_atom",
-    "rmsd",
-    "converged",
-    "min_distance",
-    "volume_per_atom",
-    "potential",
-    "potential_hash",
-    "functional",
-    "corrections",
-)
+#: What a row keeps from its relaxation.
+_KEPT = shared("relaxed", "screened")
 
 
 def screen(  # noqa: PLR0913

@@ -13,6 +13,7 @@ from chggen.reference.structures import given_phases
 from chggen.run import progress as bars
 from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal, has_structure, row_id
+from chggen.symmetry.primitive import primitive
 from chggen.tables import parquet
 from chggen.tables.lineage import LINEAGE, STRUCTURE, structure_columns
 
@@ -67,7 +68,13 @@ def submit(
 
 
 def _candidate(parent: parquet.Row) -> parquet.Row:
-    return {key: parent[key] for key in (*LINEAGE, *STRUCTURE, "decomposition_energy")} | {
+    """Row of a selected structure, in its primitive cell."""
+    crystal = Crystal.from_row(parent)
+    smaller = primitive(crystal)
+    row = {key: parent[key] for key in (*LINEAGE, *STRUCTURE, "decomposition_energy")}
+    if len(smaller) < len(crystal):
+        row |= structure_columns(smaller)
+    return row | {
         "parent_id": parent["id"],
         "role": "candidate",
         "status": Status.OK,

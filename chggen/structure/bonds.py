@@ -7,9 +7,10 @@ a bonded component is the rank of the lattice translations that its closed paths
 2 for a layer, 3 for a framework.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import combinations_with_replacement
 from typing import Final
 
@@ -36,6 +37,8 @@ IONIC: Final = 1.4
 #: of them is hydrogen.
 LEAST_SHARE: Final = 0.6
 LEAST_SHARE_HYDROGEN: Final = 0.75
+#: Volume per atom (Å³) that no crystal falls below.
+LEAST_VOLUME: Final = 1e-3
 #: Most images of a cell that are searched for bonds; flatter cells have no bonds worth a name.
 _MOST_POINTS: Final = 400_000
 
@@ -135,8 +138,10 @@ def neighbours(crystal: Crystal, cutoff: float) -> Neighbours | None:
     Returns:
         None for a cell without volume, or so dense or flat that there are too many images.
     """
+    if not crystal.is_finite or crystal.volume < LEAST_VOLUME * len(crystal):
+        return None
     reduced = spglib.niggli_reduce(crystal.cell)
-    if reduced is None or not crystal.is_finite:
+    if reduced is None:
         return None
     frac = crystal.cart_coords @ np.linalg.inv(reduced)
     frac -= np.floor(frac)
@@ -214,15 +219,16 @@ def dimensionality(crystal: Crystal) -> int | None:
     return None if parts is None else max(part.dimensionality for part in parts)
 
 
+@cache
 def _bond_limit(first: int, second: int) -> float:
+    """Distance (Å) below which two elements are bonded."""
     from pymatgen.core import Element
 
-    chi = [Element(SYMBOLS[z]).X for z in (first, second)]
-    # no electronegativity (noble gases) is NaN, and no ion
-    ionic = abs(chi[0] - chi[1]) >= IONIC
-    return (BONDED_IONIC if ionic else BONDED) * float(
-        covalent_radii[first] + covalent_radii[second]
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # noble gases have none: NaN, and no ion
+        difference = abs(Element(SYMBOLS[first]).X - Element(SYMBOLS[second]).X)
+    share = BONDED_IONIC if difference >= IONIC else BONDED
+    return share * float(covalent_radii[first] + covalent_radii[second])
 
 
 def _walk(

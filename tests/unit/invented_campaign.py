@@ -15,6 +15,7 @@ from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal, row_id
 from chggen.symmetry.analysis import space_group, space_groups
 from chggen.tables import parquet
+from chggen.tables.frames import frame_of, rows_of
 from chggen.tables.lineage import LINEAGE
 
 CONTRACT = {
@@ -209,7 +210,9 @@ class Campaign:
                     "space_group_numbers": space_groups(
                         crystal, settings.tolerances, settings.angle_tolerance
                     ),
-                    "symmetric": group.symmetric, "decomposition_energy": ed,
+                    "symmetric": group.symmetric, "too_close": False, "family": row["id"],
+                    "dimensionality": 3, "volume_ratio": 1.1, "swollen": False, "final": False,
+                    "decomposition_energy": ed,
                     "formation_energy_per_atom": ed - 0.7,
                     "decomposition_products": "0.636 P2S7 + 0.364 ZnS",
                     "decomposition_phases": ["P2S7", "ZnS"],
@@ -232,7 +235,10 @@ class Campaign:
                 continue
             first.setdefault(place, row["id"])
             row["known_phase"], self.known = self.known, None
-        select(rows, self.config.screen)
+        frame = frame_of("screened", rows)
+        select(frame, self.config.screen)
+        for row, judged_row in zip(rows, rows_of(frame, "screened"), strict=True):
+            row.update(judged_row)
         best = min((r["decomposition_energy"] for r in judged), default=0.0)
         for row in judged:
             above = row["decomposition_energy"] - min(best, 0.0)

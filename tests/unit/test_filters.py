@@ -27,6 +27,7 @@ from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal
 from chggen.structure.matching import duplicates
 from chggen.tables import parquet
+from chggen.tables.frames import frame_of, rows_of
 from tests.unit.invented_campaign import Campaign as Invented
 from tests.unit.invented_campaign import config_of
 
@@ -39,20 +40,29 @@ def row(name: str, energy: float, **other: Any) -> parquet.Row:
         "id": name, "composition": "ZnS", "status": Status.OK, "reason": "", "converged": True,
         "min_distance": 2.3, "energy_per_atom": energy - 3.0, "decomposition_energy": energy,
         "below_threshold": energy < 0.1, "space_group_number": 216, "symmetric": True,
-        "known_phase": None,
+        "known_phase": None, "too_close": False, "family": name,
     } | other  # fmt: skip
 
 
 def filters(rows: list[parquet.Row], **chosen: Any) -> dict[str, str]:
-    select(rows, ScreenConfig(**chosen))
+    selected(rows, select, **chosen)
     return {r["id"]: str(r["filter"]) for r in rows}
+
+
+def selected(rows: list[parquet.Row], how: Any, **chosen: Any) -> None:
+    """Apply ``select`` or ``cut`` to rows, in place."""
+    frame = frame_of("screened", rows)
+    frame["closest_pair"] = [r.get("closest_pair") for r in rows]
+    how(frame, ScreenConfig(**chosen))
+    for r, new in zip(rows, rows_of(frame, "screened"), strict=True):
+        r.update(new)
 
 
 def test_each_row_stops_at_the_first_gate_it_fails() -> None:
     rows = [
         row("good", 0.01),
         row("steps", 0.02, status=Status.NOT_CONVERGED, converged=False),
-        row("close", 0.03, min_distance=0.7),
+        row("close", 0.03, too_close=True, closest_pair="Zn-S distance 0.70 Å, limit 1.36 Å"),
         row("high", 0.3, duplicate_of="x"),
         row("same", 0.04, duplicate_of="good"),
         row("known", 0.05, known_phase="mp-1"),
@@ -122,7 +132,7 @@ def test_the_second_threshold_cuts_what_is_known() -> None:
         row("worse", 0.02, composition="ZnP2", second_decomposition_energy=0.10, **second),
     ]
     filters(rows, **chosen)
-    cut(rows, ScreenConfig(**chosen))
+    selected(rows, cut, **chosen)
     assert {r["id"]: str(r["filter"]) for r in rows} == {
         "good": "selected", "bad": "second_threshold", "unknown": "selected",
         "alone": "selected", "worse": "second_threshold",
@@ -130,7 +140,7 @@ def test_the_second_threshold_cuts_what_is_known() -> None:
     assert [r["id"] for r in rows if r["guaranteed"]] == ["alone"]
     assert "0.050 ≥ 0.03 eV/atom from chgnet-r2scan" in rows[1]["filter_reason"]
     filters(rows, **chosen, best_per_composition=False)
-    cut(rows, ScreenConfig(**chosen, best_per_composition=False))
+    selected(rows, cut, **chosen, best_per_composition=False)
     assert not any(r["selected"] for r in rows if r["composition"] == "ZnP2")
 
 

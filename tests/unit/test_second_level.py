@@ -10,7 +10,7 @@ from chggen.campaign.plan import Campaign
 from chggen.config.contracts import POTENTIALS
 from chggen.config.energies import PotentialConfig, ReferenceConfig
 from chggen.config.screening import ScreenConfig
-from chggen.config.stages import RelaxConfig
+from chggen.config.stages import FinalConfig, RelaxConfig
 from chggen.errors import ConfigError, ContractError
 from chggen.potential import load_potential
 from chggen.potential.energies import energies_per_atom
@@ -150,7 +150,7 @@ def test_relaxing_with_it_lowers_the_energy_and_keeps_the_structure(relaxed, tmp
         assert row["second_relaxed"]
         assert row["second_energy_per_atom"] < before["second_energy_per_atom"]
         assert row["cell"] == before["cell"]
-    level = SecondLevel(relax=RelaxConfig(smax=1e-9, max_steps=1))
+    level = SecondLevel(relax=RelaxConfig(final=FinalConfig(smax=1e-9, max_steps=1)))
     rows, _ = screened(
         relaxed, tmp_path, level, second_potential="chgnet-r2scan", second_relax=True
     )
