@@ -66,11 +66,10 @@ def crystal_of(group: object, lattice: Lattice, species: list[str], coords: obje
     return Crystal.from_structure(structure.get_primitive_structure())
 
 
-LIOH = crystal_of(
-    129,
-    Lattice.tetragonal(3.549, 4.334),
-    ["Li", "O", "H"],
-    [[0.75, 0.25, 0], [0.25, 0.25, 0.1951], [0.25, 0.25, 0.4072]],
+LIOH = Crystal.of(
+    np.diag([3.549, 3.549, 4.334]),
+    [3, 3, 8, 8, 1, 1],
+    [[0, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0.194], [0.5, 0, 0.806], [0, 0.5, 0.415], [0.5, 0, 0.585]],
 )
 
 

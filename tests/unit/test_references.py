@@ -16,7 +16,7 @@ from chggen.cli import app
 from chggen.config.contracts import Contract
 from chggen.config.energies import PotentialConfig, ReferenceConfig
 from chggen.config.screening import ScreenConfig
-from chggen.config.stages import RelaxConfig
+from chggen.config.stages import FinalConfig, RelaxConfig
 from chggen.errors import ConfigError, ContractError, ReferenceCoverageError, Status
 from chggen.reference.hull import decomposition
 from chggen.reference.reference import KEY_VARIABLE, cache_path, coverage_problem, load_reference
@@ -140,7 +140,8 @@ def test_a_phase_that_runs_out_of_steps_counts_and_is_named(
     done = relaxed_reference(referenced, SYSTEM).structures
     stretched = write(tmp_path / "more", zinc=done["zinc.cif"], sulphur=done["sulphur.cif"])
     write(stretched, stretched=caesium_chloride(a=3.1))
-    settings = SETTINGS.model_copy(update={"max_steps": 1, "fmax": 0.05, "smax": 0.2})
+    final = FinalConfig(max_steps=1, fmax=0.05, smax=0.2)
+    settings = SETTINGS.model_copy(update={"final": final})
     found = relaxed_reference(run(stretched, tmp_path, settings=settings), SYSTEM)
     assert {phase.label for phase in found.phases} >= {"stretched.cif"}
     assert "stretched.cif ZnS: not_converged" in str(found.partial)

@@ -45,7 +45,7 @@ def test_the_best_of_each_composition_comes_before_more_of_one(campaign):
 
 
 def test_atoms_too_close_and_duplicates_are_no_candidates(campaign):
-    attempts, screen = campaign
+    attempts, _ = campaign
     best = candidates.ranked(attempts)
     attempts.loc[attempts["id"] == best["id"][0], "too_close"] = True
     attempts.loc[attempts["id"] == best["id"][1], "duplicate_of"] = best["id"][2]
