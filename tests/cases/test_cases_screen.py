@@ -86,7 +86,7 @@ def test_hydroxide(tmp_path: Path) -> None:
     screen([source], out, reference, ScreenConfig(min_distance=1.0))
     (paper,) = parquet.read(out, "screened")
     assert (paper["filter"], paper["symmetric"]) == ("too_close", False)
-    assert paper["filter_reason"] == "O-H distance 0.97 Å, limit 1.00 Å"
+    assert paper["filter_reason"] == "H-O distance 0.97 Å, limit 1.00 Å"
 
 
 def salt(a: float = 5.69) -> Crystal:

@@ -32,7 +32,7 @@ def campaign(tables_of):
 
 
 def test_the_best_of_each_composition_comes_before_more_of_one(campaign):
-    attempts, screen = campaign
+    attempts, _ = campaign
     # one composition is far better than the other
     worse = attempts["composition"] == "Zn2P2S7"
     attempts.loc[worse, "decomposition_energy"] += 5
