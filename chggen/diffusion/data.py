@@ -5,12 +5,13 @@ The CSV columns are those of the public benchmarks (mp_20, mpts_52): ``cif`` is 
 """
 
 import hashlib
+import json
 import os
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -18,24 +19,75 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from chggen.diffusion.batch import Batch
-from chggen.errors import ChggenError
+from chggen.errors import ChggenError, ConfigError
 from chggen.structure.crystal import Crystal
+from chggen.structure.files import csv_rows
+from chggen.structure.readers import cif_entries, load
 
 Progress = Callable[[int, int], None]
 _CHUNK = 256
+#: Part of the digest: another number where the same file is read in another way.
+_READING = 2
+
+
+#: Column of the energy above the hull, eV/atom.
+HULL_COLUMN: Final = "e_above_hull"
+#: Å; atoms closer than this sit on each other.
+_OVERLAP: Final = 0.5
+#: A reader's reason → its kind, as the card counts it.
+_KINDS: Final = {
+    "partly occupied": "partly occupied sites",
+    "no known element": "unknown element",
+    "no atoms": "no atoms",
+    "no volume": "cell or coordinates not usable",
+    "occupied more than once": "sites occupied more than once",
+    "says ": "formula and atoms disagree",
+}
 
 
 def _parse(cif: str) -> Crystal | str:
-    """Crystal of a CIF text, or what is wrong with it."""
-    from pymatgen.core import Structure
+    """Crystal of a CIF text, or the kind of what is wrong with it."""
+    if not cif.strip():
+        return "no CIF"
+    found = list(cif_entries(cif, ""))
+    if len(found) > 1:
+        return "several structures in one row"
+    outcome = load(found[0])
+    if outcome.crystal is None:
+        return next((k for words, k in _KINDS.items() if words in outcome.reason), "not readable")
+    if len(outcome.crystal) < 2:  # noqa: PLR2004
+        return "one atom"
+    return "overlapping atoms" if outcome.crystal.min_distance < _OVERLAP else outcome.crystal
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            structure = Structure.from_str(cif, fmt="cif")
-            return Crystal.from_structure(structure)
-        except (ValueError, AttributeError, KeyError, IndexError, TypeError) as error:
-            return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+def _selected(
+    path: Path, max_above_hull: float | None, skipped: Counter[str]
+) -> tuple[list[str], str]:
+    """CIF texts that pass the filter, and what the filter did; counts what it leaves out."""
+    texts, has_column = [], False
+    for row in csv_rows(path, ["cif"], [HULL_COLUMN]):
+        has_column = has_column or HULL_COLUMN in row
+        if max_above_hull is not None and HULL_COLUMN in row:
+            above = _number(row[HULL_COLUMN])
+            if not np.isfinite(above):
+                skipped[f"no {HULL_COLUMN}"] += 1
+                continue
+            if above > max_above_hull:
+                skipped[f"more than {max_above_hull:g} eV/atom above the hull"] += 1
+                continue
+        texts.append(row["cif"])
+    if max_above_hull is None:
+        return texts, "none"
+    if not has_column:
+        return texts, f"none: the data have no column '{HULL_COLUMN}'"
+    return texts, f"{HULL_COLUMN} <= {max_above_hull:g} eV/atom"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 @dataclass(frozen=True)
@@ -45,7 +97,8 @@ class StructureData:
     Args:
         cells: [s, 3, 3] Å; atomic_numbers: [n]; frac_coords: [n, 3]; sizes: [s].
         digest: sha256 of the source, first 16 hex digits.
-        skipped: structures that could not be read or are too large.
+        reasons: structures left out, counted by reason.
+        hull_filter: limit on the energy above the hull, in words.
     """
 
     cells: NDArray[np.float64]
@@ -53,55 +106,81 @@ class StructureData:
     frac_coords: NDArray[np.float64]
     sizes: NDArray[np.int64]
     digest: str
-    skipped: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    hull_filter: str = "none"
+
+    @property
+    def skipped(self) -> int:
+        """Number of structures left out."""
+        return sum(self.reasons.values())
 
     @classmethod
-    def of(cls, crystals: list[Crystal], digest: str, skipped: int = 0) -> Self:
-        """Pack crystals."""
+    def of(
+        cls,
+        crystals: list[Crystal],
+        digest: str,
+        reasons: Mapping[str, int] | None = None,
+        hull_filter: str = "none",
+    ) -> Self:
+        """Pack crystals; raises :class:`ChggenError` if there are none."""
         if not crystals:
-            raise ChggenError("no structures to train on")
+            why = ", ".join(f"{n} {reason}" for reason, n in sorted((reasons or {}).items()))
+            raise ChggenError(f"no structures to train on ({why or 'no rows'})")
         return cls(
             np.stack([c.cell for c in crystals]),
             np.concatenate([c.atomic_numbers for c in crystals]),
             np.concatenate([c.frac_coords for c in crystals]),
             np.array([len(c) for c in crystals]),
             digest,
-            skipped,
+            dict(reasons or {}),
+            hull_filter,
         )
 
     @classmethod
     def from_csv(
-        cls, path: Path, cache: Path | None = None, progress: Progress | None = None
+        cls,
+        path: Path,
+        cache: Path | None = None,
+        progress: Progress | None = None,
+        max_above_hull: float | None = None,
     ) -> Self:
-        """Read a CSV (or CSV.gz) with a ``cif`` column; parsed arrays are kept in ``cache``.
+        """Read a CSV (or CSV.gz) with a ``cif`` column; rows that cannot be used are counted.
 
-        Raises :class:`ChggenError` if the file is missing or has no such column.
+        Args:
+            path: the file.
+            cache: folder in which the parsed arrays are kept.
+            progress: called with (structures parsed, structures in all).
+            max_above_hull: eV/atom; rows above it in column ``e_above_hull`` are left out,
+                and rows without a value. None, or a file without the column: no filter.
+
+        Raises:
+            ChggenError: the file is missing, damaged, or has no column ``cif`` or no structure.
         """
-        import pandas as pd
-
         if not path.is_file():
             raise ChggenError(f"train.data: no such file '{path}'")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        stored = cache / f"{digest}.npz" if cache else None
+        digest = hashlib.sha256(path.read_bytes())
+        digest.update(f"{_READING} {max_above_hull}".encode())
+        name = digest.hexdigest()[:16]
+        stored = cache / f"{name}.npz" if cache else None
         if stored and stored.is_file():
-            return cls.load(stored, digest)
+            return cls.load(stored, name)
+        reasons: Counter[str] = Counter()
         try:
-            table = pd.read_csv(path, usecols=["cif"])
-        except (ValueError, OSError, UnicodeDecodeError) as error:
-            raise ChggenError(f"train.data: '{path}' has no column 'cif' ({error})") from error
-        texts = table["cif"].astype(str).tolist()
-        crystals, bad = [], 0
+            texts, hull_filter = _selected(path, max_above_hull, reasons)
+        except ConfigError as error:
+            raise ChggenError(f"train.data: '{path}': {error}") from error
+        crystals = []
         # joblib's workers are neither forked (torch's threads would be lost) nor do they run
         # the main module again (a Snakemake script has no guard)
         parallel = Parallel(n_jobs=-1, batch_size=_CHUNK, return_as="generator")
         for done, result in enumerate(parallel(delayed(_parse)(t) for t in texts), 1):
-            if isinstance(result, Crystal) and len(result) > 1 and result.is_finite:
+            if isinstance(result, Crystal):
                 crystals.append(result)
             else:
-                bad += 1
+                reasons[result] += 1
             if progress and (done % _CHUNK == 0 or done == len(texts)):
                 progress(done, len(texts))
-        data = cls.of(crystals, digest, bad)
+        data = cls.of(crystals, name, reasons, hull_filter)
         if stored:
             data.store(stored)
         return data
@@ -110,28 +189,43 @@ class StructureData:
     def load(cls, path: Path, digest: str) -> Self:
         """Read arrays that :meth:`store` wrote."""
         with np.load(path, allow_pickle=False) as file:
+            facts = json.loads(str(file["facts"]))
             return cls(
                 file["cells"],
                 file["atomic_numbers"],
                 file["frac_coords"],
                 file["sizes"],
                 digest,
-                int(file["skipped"]),
+                facts["reasons"],
+                facts["hull_filter"],
             )
 
     def store(self, path: Path) -> None:
         """Keep the arrays for the next time."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npz")
+        facts = {"reasons": dict(self.reasons), "hull_filter": self.hull_filter}
         np.savez_compressed(
             part,
             cells=self.cells,
             atomic_numbers=self.atomic_numbers,
             frac_coords=self.frac_coords,
             sizes=self.sizes,
-            skipped=self.skipped,
+            facts=json.dumps(facts),
         )
         part.replace(path)
+
+    def facts(self) -> dict[str, Any]:
+        """What card and log say of the data."""
+        return {
+            "digest": self.digest,
+            "structures": len(self),
+            "atoms": self.n_atoms,
+            "largest": int(self.sizes.max()),
+            "skipped": self.skipped,
+            "skipped_because": dict(sorted(self.reasons.items())),
+            "hull_filter": self.hull_filter,
+        }
 
     def __len__(self) -> int:
         """Return the number of structures."""
@@ -172,14 +266,22 @@ class StructureData:
 
 
 def materials_project(
-    cache: Path, energy_above_hull: float = 0.1, max_atoms: int = 52
+    cache: Path, max_above_hull: float | None = 0.1, max_atoms: int = 52
 ) -> StructureData:
     """All Materials Project structures near the hull, with the user's key (MP_API_KEY).
 
     Cached as arrays under ``cache``. Content is CC BY 4.0: cite Jain et al.,
-    doi:10.1063/1.4812323. Raises :class:`ChggenError` without a key or cache.
+    doi:10.1063/1.4812323.
+
+    Args:
+        cache: folder of the arrays.
+        max_above_hull: eV/atom; None: no limit.
+        max_atoms: largest structure.
+
+    Raises:
+        ChggenError: neither key nor cache.
     """
-    stored = cache / f"materials-project-{energy_above_hull}-{max_atoms}.npz"
+    stored = cache / f"materials-project-{_READING}-{max_above_hull}-{max_atoms}.npz"
     if stored.is_file():
         digest = hashlib.sha256(stored.read_bytes()).hexdigest()[:16]
         return StructureData.load(stored, digest)
@@ -187,13 +289,14 @@ def materials_project(
         raise ChggenError("train.data: not set, and MP_API_KEY is not in the environment")
     from mp_api.client import MPRester
 
+    limit = {} if max_above_hull is None else {"energy_above_hull": (0, max_above_hull)}
     with MPRester() as client:
         documents = client.materials.summary.search(
-            energy_above_hull=(0, energy_above_hull),
-            num_sites=(2, max_atoms),
-            fields=["material_id", "structure"],
+            num_sites=(2, max_atoms), fields=["material_id", "structure"], **limit
         )
     crystals = [Crystal.from_structure(d.structure) for d in documents if d.structure.is_ordered]
-    data = StructureData.of(crystals, "", len(documents) - len(crystals))
-    data.store(stored)
+    left = len(documents) - len(crystals)
+    reasons = {"partly occupied sites": left} if left else {}
+    said = "none" if max_above_hull is None else f"energy_above_hull <= {max_above_hull:g} eV/atom"
+    StructureData.of(crystals, "", reasons, said).store(stored)
     return StructureData.load(stored, hashlib.sha256(stored.read_bytes()).hexdigest()[:16])

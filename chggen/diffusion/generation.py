@@ -12,11 +12,9 @@ from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.noise import NoiseStream
 from chggen.diffusion.sampler import Sampler
 from chggen.structure.crystal import Crystal
+from chggen.structure.outcome import has_room
 from chggen.structure.task import Placed, Progress, Task
 from chggen.symmetry.orbits import exact
-
-#: Å³ per atom under which a cell is taken for an error (the densest solids have 3).
-_LEAST_VOLUME = 1.0
 
 
 class NetworkScore:
@@ -80,7 +78,7 @@ def sample(
     results: dict[int, Placed] = {
         index: Placed(None, "the cell is not finite or too small", 0)
         for index, task in enumerate(tasks)
-        if not (task.crystal.is_finite and task.crystal.volume_per_atom > _LEAST_VOLUME)
+        if not has_room(task.crystal)
     }
     usable = [index for index in range(len(tasks)) if index not in results]
     for members in group([len(tasks[i].crystal) for i in usable], batch_atoms):

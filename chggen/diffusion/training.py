@@ -270,13 +270,7 @@ def finish(trainer: Trainer, directory: Path, validation: StructureData | None, 
     network = trainer.averaged()
     card: dict[str, Any] = {
         "elements": _coverage(trainer.data),
-        "data": {
-            "digest": trainer.data.digest,
-            "structures": len(trainer.data),
-            "atoms": trainer.data.n_atoms,
-            "largest": int(trainer.data.sizes.max()),
-            "skipped": trainer.data.skipped,
-        },
+        "data": trainer.data.facts(),
         "training": trainer.preset.training.model_dump(mode="json"),
         "epochs": trainer.epoch,
         "steps": trainer.step,

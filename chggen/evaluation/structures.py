@@ -5,22 +5,19 @@ A structure's place in that order does not depend on the limit or on the filter,
 runs with other limits share their structures.
 """
 
-import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chggen.errors import ChggenError
+from chggen.errors import ChggenError, ConfigError
 from chggen.evaluation.settings import Evaluation
 from chggen.run.progress import Progress, silent
 from chggen.structure.composition import SYMBOLS, canonical_formula
 from chggen.structure.crystal import Crystal
-
-if TYPE_CHECKING:
-    import pandas as pd
+from chggen.structure.files import csv_rows
+from chggen.structure.readers import cif_entries, load
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,23 +48,14 @@ class Selection:
     hull_column: bool = True
 
 
-def read_table(path: Path) -> "pd.DataFrame":
+def read_table(path: Path) -> list[dict[str, str]]:
     """Columns of the file that matter; one clear line if it is not what it should be."""
-    import pandas as pd
-
-    wanted = {"cif", "e_above_hull", "material_id"}
     if not path.is_file():
         raise ChggenError(f"--structures '{path}': no such file")
     try:
-        table = pd.read_csv(path, usecols=lambda c: c in wanted)
-    except (ValueError, OSError, EOFError) as error:
-        line = (str(error).splitlines() or [""])[0]
-        raise ChggenError(f"--structures '{path}': not a readable CSV ({line})") from error
-    if "cif" not in table:
-        raise ChggenError(f"--structures '{path}': has no column 'cif'")
-    if "e_above_hull" in table:
-        table["e_above_hull"] = pd.to_numeric(table["e_above_hull"], errors="coerce")
-    return table
+        return list(csv_rows(path, ["cif"], ["e_above_hull", "material_id"]))
+    except ConfigError as error:
+        raise ChggenError(f"--structures '{path}': {error}") from error
 
 
 def select(
@@ -81,13 +69,13 @@ def select(
         progress: called with (structures taken, limit).
     """
     table = read_table(settings.structures)
-    chosen = Selection(rows=len(table), hull_column="e_above_hull" in table)
+    chosen = Selection(rows=len(table), hull_column=bool(table) and "e_above_hull" in table[0])
     order = np.random.default_rng([settings.seed, 0x5E1EC7]).permutation(len(table))
     for row in map(int, order):
         if len(chosen.known) == settings.limit:
             break
         chosen.seen += 1
-        found = _take(table.iloc[row], row, settings, elements)
+        found = _take(table[row], row, settings, elements)
         if isinstance(found, Known):
             chosen.known.append(found)
             progress(len(chosen.known), settings.limit)
@@ -103,14 +91,15 @@ def select(
 
 
 def _take(
-    row: "pd.Series[Any]", index: int, settings: Evaluation, elements: Collection[str]
+    row: Mapping[str, str], index: int, settings: Evaluation, elements: Collection[str]
 ) -> Known | str:
     """Structure of a row, or why it is left out."""
     # no value: not known to be near the hull
-    if "e_above_hull" in row and not float(row["e_above_hull"]) < settings.max_above_hull:
+    if "e_above_hull" in row and not _number(row["e_above_hull"]) < settings.max_above_hull:
         return "above the hull"
-    crystal = parse_cif(str(row["cif"]))
-    if crystal is None or not crystal.is_finite:
+    found = list(cif_entries(row["cif"], ""))
+    crystal = load(found[0]).crystal if len(found) == 1 else None
+    if crystal is None:
         return "not readable"
     if not settings.min_atoms <= len(crystal) <= settings.max_atoms:
         return "number of atoms"
@@ -118,20 +107,13 @@ def _take(
         return "one element"
     if not {SYMBOLS[z] for z in crystal.atomic_numbers.tolist()} <= set(elements):
         return "unknown elements"
-    name = str(row["material_id"]) if "material_id" in row else f"row {index}"
+    name = row["material_id"] if "material_id" in row else f"row {index}"
     formula = canonical_formula(crystal.to_structure().composition.reduced_formula)
     return Known(index, name, formula, crystal)
 
 
-def parse_cif(text: str) -> Crystal | None:
-    """Crystal of a CIF; None if it has none or sites shared by elements."""
-    from pymatgen.core import Structure
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            found = Crystal.from_structure(Structure.from_str(text, fmt="cif"))
-        except (ValueError, AttributeError, KeyError, IndexError, TypeError):
-            return None
-    # pymatgen's cell is read-only, which torch does not like
-    return Crystal.of(found.cell.copy(), found.atomic_numbers, found.frac_coords)
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

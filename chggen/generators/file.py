@@ -14,6 +14,7 @@ from chggen.errors import ConfigError
 from chggen.generators.base import Loaded, Order
 from chggen.structure import composition as comp
 from chggen.structure.files import check, structures_digest
+from chggen.structure.outcome import Outcome
 from chggen.structure.readers import entries, load
 from chggen.structure.task import Placed, Progress
 
@@ -58,13 +59,22 @@ class FileSource:
             found = entry.composition or _composition(known)
             if found == order.composition:
                 mine.append((entry, known))
+        room = order.seeds * len(order.random_seeds)
+        if len(mine) > room:
+            LOGGER.warning(
+                "%s holds %d structures of %s; the campaign uses %d of them (lattice_seeds x"
+                " lattices_per_seed)",
+                self.path.name,
+                len(mine),
+                order.composition,
+                room,
+            )
         dealt = mine[order.seed % order.seeds :: order.seeds][: len(order.random_seeds)]
         out = []
         for done, (entry, known) in enumerate(dealt, 1):
-            placed = known or load(entry)
-            if placed.crystal is None:
-                placed = Placed(None, f"{entry.origin}: {placed.reason}", 0)
-            out.append(Loaded(placed, entry.origin))
+            read = known or load(entry)
+            reason = f"{entry.origin}: {read.reason}" if read.crystal is None else ""
+            out.append(Loaded(Placed(read.crystal, reason), entry.origin))
             if progress:
                 progress(done, len(dealt))
         return out or [Loaded(Placed(None, self._nothing(order, len(mine)), 0))]
@@ -79,7 +89,7 @@ class FileSource:
         return reason
 
 
-def _composition(placed: Placed | None) -> str | None:
+def _composition(placed: Outcome | None) -> str | None:
     if placed is None or placed.crystal is None:
         return None
     return comp.formula_of(placed.crystal.atomic_numbers)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal
+from chggen.structure.outcome import LEAST_VOLUME
 from chggen.structure.task import Placed, Progress, SpaceGroup, Task, place_each
 from chggen.symmetry.settings import Setting, group, settings_of, symbols
 
@@ -25,8 +26,6 @@ Floats = NDArray[np.float64]
 
 #: Least distances over the sum of covalent radii that are tried, widest first.
 FRACTIONS: Final = (0.8, 0.65, 0.5)
-#: Å³ per atom under which a cell is taken for an error (the densest solids have 3).
-LEAST_VOLUME: Final = 1.0
 #: Tries with a space group at each fraction, and PyXtal's attempts for each.
 _GROUPS: Final = 8
 _ATTEMPTS: Final = 4

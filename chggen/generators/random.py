@@ -15,14 +15,13 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 
 from chggen.structure.crystal import Crystal, reduced_cell
+from chggen.structure.outcome import LEAST_VOLUME
 from chggen.structure.task import Placed, Progress, Task, place_each
 
 Floats = NDArray[np.float64]
 
 #: Fractions of the sum of radii that are tried, widest first.
 FRACTIONS: Final = tuple(float(f) for f in np.round(np.arange(1.0, 0.49, -0.05), 2))
-#: Å³ per atom under which a cell is taken for an error (the densest solids have 3).
-LEAST_VOLUME: Final = 1.0
 #: Fresh starts per fraction, and points per atom in each.
 _STARTS: Final = 3
 _POINTS: Final = 96

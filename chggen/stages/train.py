@@ -40,12 +40,12 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     cache = output / "cache"
     data = (
-        StructureData.from_csv(settings.data, cache, progress)
+        StructureData.from_csv(settings.data, cache, progress, settings.max_above_hull)
         if settings.data
-        else materials_project(cache)
+        else materials_project(cache, settings.max_above_hull)
     )
     validation = (
-        StructureData.from_csv(settings.validation, cache, progress)
+        StructureData.from_csv(settings.validation, cache, progress, settings.max_above_hull)
         if settings.validation
         else None
     )
@@ -57,4 +57,5 @@ def train(
         with (output / "log.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
 
+    both({"data": data.facts()})
     return run(trainer, output, validation, both)

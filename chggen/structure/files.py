@@ -4,38 +4,56 @@ Asked at parse time by every cluster job, so nothing here imports torch or pymat
 no structure is read: :mod:`chggen.generators.file` does that.
 """
 
+import codecs
 import csv
 import gzip
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Final, Literal, get_args
+from typing import IO, TYPE_CHECKING, Final, Literal, get_args
 
 from chggen.errors import CompositionError, ConfigError
 from chggen.provenance import digest, file_digest
 from chggen.structure import composition as comp
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Kind = Literal["folder", "cif", "extxyz", "parquet", "csv"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _SUFFIXES: dict[str, Kind] = {
     ".cif": "cif",
+    ".cif.gz": "cif",
     ".extxyz": "extxyz",
     ".xyz": "extxyz",
+    ".extxyz.gz": "extxyz",
+    ".xyz.gz": "extxyz",
     ".parquet": "parquet",
     ".csv": "csv",
     ".csv.gz": "csv",
 }
 #: Columns that hold a structure in a Parquet table of chggen.
 STRUCTURE_COLUMNS = ("cell", "atomic_numbers", "frac_coords")
-_FORMULA: Final = re.compile(r"^\s*_chemical_formula_sum\s+['\"]?([^'\"\n]+)", re.MULTILINE)
+#: What reading a damaged or unreadable file raises.
+READING_ERRORS: Final = (OSError, EOFError, UnicodeError, zlib.error, csv.Error)
+#: Characters that a field of a CSV may have: a CIF of thousands of atoms needs more than
+#: the 131,072 of Python's csv.
+_FIELD_LIMIT: Final = 2**30
+_COUNT: Final = re.compile(r"\s*[0-9]{1,18}\s*", re.ASCII)
+_COMMENT: Final = re.compile(r"\b(Lattice|Properties)\s*=", re.IGNORECASE)
 
 
 def kind_of(path: Path) -> Kind:
     """Kind of a file or folder; raises :class:`ConfigError` if there is none or it is unknown."""
-    if path.is_dir():
+    try:
+        folder, file = path.is_dir(), path.is_file()
+    except (OSError, ValueError) as error:  # a parent that may not be entered, a bad name
+        raise ConfigError(f"not readable ({first_line(error)})") from error
+    if folder:
         return "folder"
-    if not path.is_file():
+    if not file:
         raise ConfigError("no such file or folder")
     for suffix, kind in _SUFFIXES.items():
         if path.name.lower().endswith(suffix):
@@ -44,24 +62,88 @@ def kind_of(path: Path) -> Kind:
 
 
 def cif_files(folder: Path) -> list[Path]:
-    """CIFs of a folder and of the folders in it, by name."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() == ".cif" and p.is_file())
+    """CIFs (also .cif.gz) of a folder and of the folders in it, by name."""
+    names = (".cif", ".cif.gz")
+    return sorted(p for p in folder.rglob("*") if p.name.lower().endswith(names) and p.is_file())
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an exception's text, or its kind."""
+    text = getattr(error, "strerror", None) or str(error)
+    return (text.splitlines() or [""])[0].strip() or type(error).__name__
+
+
+def read_text(path: Path) -> str:
+    """Text of a file that may be gzipped and may start with a byte-order mark.
+
+    Bytes that are no UTF-8 are replaced: they stand in comments and names.
+    """
+    data = path.read_bytes()
+    if path.name.lower().endswith(".gz"):
+        data = gzip.decompress(data)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", errors="replace")
+    return data.decode("utf-8-sig", errors="replace")
+
+
+def open_text(path: Path, errors: str = "strict") -> IO[str]:
+    """Open a file, gzipped if its name ends in .gz, as UTF-8 text, byte-order mark or not."""
+    if path.name.lower().endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8-sig", errors=errors, newline="")
+    return path.open(encoding="utf-8-sig", errors=errors, newline="")
+
+
+def csv_rows(
+    path: Path, needed: Iterable[str], optional: Iterable[str] = ()
+) -> Iterator[dict[str, str]]:
+    """Rows of a CSV or CSV.gz file, one after the other: the only reader of tables of structures.
+
+    Args:
+        path: the file, UTF-8.
+        needed: columns that it must have.
+        optional: columns that are given if it has them.
+
+    Raises:
+        ConfigError: not readable, damaged or cut short, or without a column that is needed;
+            says what, but not the path.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_LIMIT))
+    row = -1
+    try:
+        with open_text(path) as file:
+            # strict: an open quote at the end of the file is an error, not a field
+            reader = csv.reader(file, strict=True)
+            columns = next(reader, [])
+            lacking = [name for name in needed if name not in columns]
+            if lacking:
+                raise ConfigError(f"has no column '{lacking[0]}'")
+            wanted = [(n, columns.index(n)) for n in (*needed, *optional) if n in columns]
+            for row, values in enumerate(line for line in reader if line):
+                if len(values) != len(columns):
+                    raise ConfigError(
+                        f"damaged or cut short: row {row} has {len(values)} fields,"
+                        f" the header {len(columns)}"
+                    )
+                yield {name: values[place] for name, place in wanted}
+    except READING_ERRORS as error:
+        where = f" after row {row}" if row >= 0 else ""
+        raise ConfigError(f"not readable{where} ({first_line(error)})") from error
 
 
 def check(path: Path) -> None:
-    """Look at the outside of a file of structures.
+    """Read a file of structures through, without parsing a structure.
 
     Raises:
-        ConfigError: not there, not readable, of no known kind, or without the columns that
-            are needed; says what, but not the path.
+        ConfigError: not there, not readable, of no known kind, damaged or cut short, or
+            without the columns that are needed; says what, but not the path.
     """
     kind = kind_of(path)
     if not os.access(path, os.R_OK | (os.X_OK if kind == "folder" else 0)):
         raise ConfigError("not readable (permission denied)")
     try:
         problem = _problem(path, kind)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not readable ({str(error).splitlines()[0]})") from error
+    except READING_ERRORS as error:
+        raise ConfigError(f"not readable ({first_line(error)})") from error
     if problem:
         raise ConfigError(problem)
 
@@ -70,7 +152,14 @@ def structures_digest(path: Path) -> str:
     """Digest of what a file, or the CIFs of a folder with their names, hold."""
     if not path.is_dir():
         return file_digest(path)
-    return digest({f.relative_to(path).as_posix(): file_digest(f) for f in cif_files(path)})
+    return digest({f.relative_to(path).as_posix(): _digest_of(f) for f in cif_files(path)})
+
+
+def _digest_of(file: Path) -> str:
+    try:
+        return file_digest(file)
+    except OSError as error:  # a row with this reason, not the end of the campaign
+        return first_line(error)
 
 
 def _problem(path: Path, kind: Kind) -> str:
@@ -78,22 +167,75 @@ def _problem(path: Path, kind: Kind) -> str:
         case "folder":
             return "" if cif_files(path) else "holds no .cif files"
         case "cif":
-            return "" if path.stat().st_size else "is empty"
+            return "" if read_text(path).strip() else "is empty"
         case "extxyz":
-            with path.open() as file:
-                first = file.readline().strip()
-            return "" if first.isdigit() else "no extxyz file: its first line is no number of atoms"
+            with open_text(path, "replace") as file:
+                first = next((line for line in file if line.strip()), "")
+                for _ in file:  # a gzip file that is cut short says so at its end
+                    pass
+            right = _COUNT.fullmatch(first) and int(first)
+            return "" if right else "no extxyz file: its first line is no number of atoms"
         case "csv":
-            with csv_text(path) as file:
-                columns = next(csv.reader(file), [])
-            return "" if "cif" in columns else "has no column 'cif'"
+            for _ in csv_rows(path, ["cif"]):
+                pass
+            return ""
         case "parquet":
             return _parquet_problem(path)
 
 
-def csv_text(path: Path) -> IO[str]:
-    """Open a CSV or CSV.gz file as text."""
-    return gzip.open(path, "rt") if path.suffix.lower() == ".gz" else path.open()
+def frames(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Frames of an extxyz file as (text, problem); the text is empty where there is a problem.
+
+    A frame after a damaged one is found where its start can be told: a line that is a
+    number, followed by one with ``Lattice=`` or ``Properties=``.
+    """
+    source = _Lines(lines)
+    while line := source.take():
+        if _COUNT.fullmatch(line):
+            yield _frame_of(source, line)
+        elif line.strip():
+            yield "", f"'{line.strip()[:40]}' is no number of atoms"
+            while (line := source.take()) and not source.starts_frame(line):
+                pass
+            source.give_back(line)
+
+
+class _Lines:
+    """Lines that can be given back."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._source = iter(lines)
+        self._ahead: list[str] = []
+
+    def take(self) -> str:
+        """Next line; empty at the end."""
+        return self._ahead.pop() if self._ahead else next(self._source, "")
+
+    def give_back(self, line: str) -> None:
+        """Have a line come next."""
+        if line:
+            self._ahead.append(line)
+
+    def starts_frame(self, line: str) -> bool:
+        """True if a line just taken is a number and the one after it a comment of extxyz."""
+        if not _COUNT.fullmatch(line):
+            return False
+        following = self.take()
+        self.give_back(following)
+        return bool(_COMMENT.search(following))
+
+
+def _frame_of(source: _Lines, first: str) -> tuple[str, str]:
+    """Text of the frame that begins with a number of atoms, or what is wrong with it."""
+    count, comment, atoms = int(first), source.take(), []
+    while len(atoms) < count and (line := source.take()):
+        if source.starts_frame(line):
+            source.give_back(line)
+            break
+        atoms.append(line)
+    if not comment or len(atoms) < count:
+        return "", f"is cut short: {len(atoms)} of {count} atoms"
+    return first + comment + "".join(atoms), ""
 
 
 def _parquet_problem(path: Path) -> str:
@@ -101,12 +243,46 @@ def _parquet_problem(path: Path) -> str:
     import pyarrow.parquet as pq
 
     try:
-        columns = set(pq.read_schema(path).names)
-    except pa.ArrowInvalid as error:
-        return f"no Parquet file ({str(error).splitlines()[0]})"
-    if set(STRUCTURE_COLUMNS) <= columns or "cif" in columns:
-        return ""
-    return f"has neither a column 'cif' nor {', '.join(STRUCTURE_COLUMNS)}"
+        schema = pq.read_schema(path)
+        columns = parquet_columns(schema.names)
+        if not columns:
+            return f"has neither a column 'cif' nor {', '.join(STRUCTURE_COLUMNS)}"
+        for name in columns:
+            if not _right_type(name, schema.field(name).type):
+                return f"column '{name}' has the wrong type ({schema.field(name).type})"
+        for _ in pq.ParquetFile(path).iter_batches(columns=columns):
+            pass
+    except pa.ArrowException as error:
+        return f"no Parquet file ({first_line(error)})"
+    return ""
+
+
+def parquet_columns(names: Iterable[str]) -> list[str]:
+    """Columns of a table that hold structures: chggen's own, or ``cif``; empty if none do."""
+    names = list(names)
+    if set(STRUCTURE_COLUMNS) <= set(names):
+        return [*STRUCTURE_COLUMNS, *({"composition"} & set(names))]
+    return ["cif"] if "cif" in names else []
+
+
+def _right_type(name: str, kind: "pa.DataType") -> bool:
+    """True if a column of structures has a type that can hold them."""
+    import pyarrow as pa
+
+    depth = {"cell": 2, "frac_coords": 2, "atomic_numbers": 1}.get(name, 0)
+    for _ in range(depth):
+        if not (
+            pa.types.is_list(kind)
+            or pa.types.is_large_list(kind)
+            or pa.types.is_fixed_size_list(kind)
+        ):
+            return False
+        kind = kind.value_type
+    if not depth:
+        text = kind.value_type if pa.types.is_dictionary(kind) else kind
+        return bool(pa.types.is_string(text) or pa.types.is_large_string(text))
+    number = pa.types.is_integer(kind)
+    return bool(number or (name != "atomic_numbers" and pa.types.is_floating(kind)))
 
 
 def stated(formula: str) -> str | None:
@@ -117,61 +293,68 @@ def stated(formula: str) -> str | None:
         return None
 
 
-def stated_in_cif(text: str) -> str | None:
-    """Canonical formula of a CIF's formula line; None if it has none."""
-    match = _FORMULA.search(text)
-    return stated(match[1].replace(" ", "")) if match else None
-
-
 def missing_element(path: Path, elements: Iterable[str]) -> str | None:
     """First element, by name, of which a file states no elemental structure.
 
     None if there is none, and also where a structure does not state its formula, so that
     only reading it can tell.
     """
-    formulas = set(_stated_formulas(path, kind_of(path)))
+    formulas = set(stated_formulas(path))
     if None in formulas:
         return None
     return next((symbol for symbol in sorted(elements) if symbol not in formulas), None)
 
 
-def _stated_formulas(path: Path, kind: Kind) -> Iterator[str | None]:
-    match kind:
+def stated_formulas(path: Path) -> Iterator[str | None]:
+    """Canonical formula that each structure of a file states; None where one states none.
+
+    Raises:
+        ConfigError: as :func:`check`; files of a folder that cannot be read state nothing.
+    """
+    match kind_of(path):
         case "folder":
-            yield from (stated_in_cif(f.read_text(errors="replace")) for f in cif_files(path))
+            for file in cif_files(path):
+                try:
+                    text = read_text(file)
+                except READING_ERRORS:
+                    yield None
+                else:
+                    yield from _formulas_of_cif(text)
         case "cif":
-            yield stated_in_cif(path.read_text(errors="replace"))
+            yield from _formulas_of_cif(read_text(path))
         case "extxyz":
             yield from _formulas_of_frames(path)
         case "csv":
-            with csv_text(path) as file:
-                yield from (stated_in_cif(row["cif"] or "") for row in csv.DictReader(file))
+            for row in csv_rows(path, ["cif"]):
+                yield from _formulas_of_cif(row["cif"])
         case "parquet":
             yield from _formulas_of_rows(path)
 
 
 def _formulas_of_frames(path: Path) -> Iterator[str | None]:
-    with path.open(errors="replace") as file:
-        for first in iter(file.readline, ""):
-            if not first.strip():
-                continue
-            if not first.strip().isdigit():
-                yield None
-                return
-            comment = file.readline()
-            symbols = [(file.readline().split() or [""])[0] for _ in range(int(first))]
+    with open_text(path, "replace") as file:
+        for text, _ in frames(file):
+            _, comment, *atoms = text.splitlines() or ["", ""]
+            symbols = [(line.split() or [""])[0] for line in atoms]
             named = "Properties=" not in comment or "Properties=species:" in comment
-            yield stated("".join(symbols)) if named else None
+            yield stated("".join(symbols)) if named and symbols else None
+
+
+def _formulas_of_cif(text: str) -> Iterator[str | None]:
+    from chggen.structure import cif
+
+    yield from (cif.stated_formula(block) for _, block in cif.blocks(text))
 
 
 def _formulas_of_rows(path: Path) -> Iterator[str | None]:
     import pyarrow.parquet as pq
 
-    own = set(STRUCTURE_COLUMNS) <= set(pq.read_schema(path).names)
-    column = "atomic_numbers" if own else "cif"
-    for value in pq.read_table(path, columns=[column])[column].to_pylist():
-        if own:
-            known = value and all(0 < z < len(comp.SYMBOLS) for z in value)
-            yield comp.formula_of(value) if known else None
-        else:
-            yield stated_in_cif(value or "")
+    columns = parquet_columns(pq.read_schema(path).names)
+    column = "cif" if columns == ["cif"] else "atomic_numbers"
+    for batch in pq.ParquetFile(path).iter_batches(columns=[column]):
+        for value in batch.column(0).to_pylist():
+            if column == "cif":
+                yield from _formulas_of_cif(value or "")
+            else:
+                known = value and all(z and 0 < z < len(comp.SYMBOLS) for z in value)
+                yield comp.formula_of(value) if known else None

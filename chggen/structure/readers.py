@@ -4,6 +4,7 @@ What is wrong with one structure is a reason in one line and touches no other.
 """
 
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,17 +14,11 @@ from typing import Any, Final
 import numpy as np
 
 from chggen.errors import ChggenError
+from chggen.structure import cif, files
 from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal
-from chggen.structure.files import (
-    STRUCTURE_COLUMNS,
-    cif_files,
-    csv_text,
-    kind_of,
-    stated,
-    stated_in_cif,
-)
-from chggen.structure.task import Placed
+from chggen.structure.files import cif_files, kind_of, stated
+from chggen.structure.outcome import LEAST_VOLUME, Outcome
 
 #: What readers raise on files that are damaged in one way or another.
 _DAMAGE: Final = (
@@ -33,11 +28,10 @@ _DAMAGE: Final = (
     TypeError,
     ArithmeticError,
     AssertionError,
+    RuntimeError,
     OSError,
     ChggenError,
 )
-#: Å³ per atom under which a cell is taken for an error (the densest solids have 3).
-_LEAST_VOLUME: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,39 +54,36 @@ def entries(path: Path) -> Iterator[Entry]:
     match kind_of(path):
         case "folder":
             for file in cif_files(path):
-                yield _cif_file(file, file.relative_to(path).as_posix())
+                yield from _cif_file(file, file.relative_to(path).as_posix())
         case "cif":
-            yield _cif_file(path, path.name)
+            yield from _cif_file(path, path.name)
         case "extxyz":
             yield from _frames(path)
         case "csv":
-            import pandas as pd
-
-            with csv_text(path) as lines:
-                texts = pd.read_csv(lines, usecols=["cif"], dtype=str)["cif"]
-            for row, text in enumerate(texts.fillna("")):
-                yield _cif(text, f"row {row}")
+            for row, content in enumerate(files.csv_rows(path, ["cif"])):
+                yield from cif_entries(content["cif"], f"row {row}")
         case "parquet":
             yield from _parquet(path)
 
 
-def load(entry: Entry) -> Placed:
+def load(entry: Entry) -> Outcome:
     """Read a structure; anything wrong with it is a reason in one line."""
     try:
-        crystal = entry.load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            crystal = entry.load()
     except _DAMAGE as error:
-        line = (str(error).splitlines() or [""])[0].strip()
-        return Placed(None, f"not readable ({line or type(error).__name__})", 0)
+        return Outcome(None, f"not readable ({files.first_line(error)})")
     if not len(crystal):
-        return Placed(None, "has no atoms", 0)
-    if not crystal.is_finite or crystal.volume_per_atom < _LEAST_VOLUME:
-        return Placed(None, "its cell has no volume or its coordinates are not numbers", 0)
+        return Outcome(None, "has no atoms")
+    if not crystal.is_finite or crystal.volume_per_atom < LEAST_VOLUME:
+        return Outcome(None, "its cell has no volume or its coordinates are not numbers")
     if not ((crystal.atomic_numbers > 0) & (crystal.atomic_numbers < len(comp.SYMBOLS))).all():
-        return Placed(None, "has atoms of no known element", 0)
+        return Outcome(None, "has atoms of no known element")
     made = comp.formula_of(crystal.atomic_numbers)
     if entry.composition not in {None, made}:
-        return Placed(None, f"says {entry.composition} but its atoms are {made}", 0)
-    return Placed(_right_handed(crystal), "", 0)
+        return Outcome(None, f"says {entry.composition} but its atoms are {made}")
+    return Outcome(_right_handed(crystal))
 
 
 def _right_handed(crystal: Crystal) -> Crystal:
@@ -105,38 +96,32 @@ def _right_handed(crystal: Crystal) -> Crystal:
     )
 
 
-def _cif_file(file: Path, origin: str) -> Entry:
+def _cif_file(file: Path, origin: str) -> Iterator[Entry]:
     try:
-        text = file.read_text(errors="replace")
-    except OSError as error:
-        return Entry(origin, None, partial(_damaged, error.strerror or str(error)))
-    return _cif(text, origin)
+        text = files.read_text(file)
+    except files.READING_ERRORS as error:
+        yield Entry(origin, None, partial(_damaged, files.first_line(error)))
+        return
+    yield from cif_entries(text, origin)
 
 
-def _cif(text: str, origin: str) -> Entry:
-    return Entry(origin, stated_in_cif(text), partial(_parse, text))
-
-
-def _parse(text: str) -> Crystal:
-    from pymatgen.core import Structure
-
-    structure = Structure.from_str(text, fmt="cif")
-    if not structure.is_ordered:
-        raise ValueError("has partly occupied sites")
-    return Crystal.from_structure(structure)
+def cif_entries(text: str, origin: str) -> Iterator[Entry]:
+    """Structures of a CIF: those of several blocks are named ``origin#block``."""
+    found = list(cif.blocks(text))
+    seen: dict[str, int] = {}
+    for name, block in found:
+        seen[name] = seen.get(name, 0) + 1
+        more = f"({seen[name]})" if seen[name] > 1 else ""
+        place = f"{origin}#{name}{more}" if len(found) > 1 else origin
+        yield Entry(place, cif.stated_formula(block), partial(cif.read, block))
 
 
 def _frames(path: Path) -> Iterator[Entry]:
     """Frames of an extxyz file, cut by their numbers of atoms, so that each stands alone."""
-    with path.open(errors="replace") as file:
-        for frame, first in enumerate(iter(file.readline, "")):
-            if not first.strip():
-                continue
-            if not first.strip().isdigit():
-                yield Entry(f"frame {frame}", None, partial(_damaged, "no number of atoms"))
-                return  # where the next one begins cannot be known
-            text = first + "".join(file.readline() for _ in range(int(first) + 1))
-            yield Entry(f"frame {frame}", None, partial(_frame, text))
+    with files.open_text(path, "replace") as file:
+        for number, (text, problem) in enumerate(files.frames(file)):
+            read = partial(_damaged, problem) if problem else partial(_frame, text)
+            yield Entry(f"frame {number}", None, read)
 
 
 def _damaged(what: str) -> Crystal:
@@ -156,17 +141,15 @@ def _parquet(path: Path) -> Iterator[Entry]:
     """Rows of a table: of chggen (also damaged ones), or with a column ``cif``."""
     import pyarrow.parquet as pq
 
-    names = pq.read_schema(path).names
-    own = set(STRUCTURE_COLUMNS) <= set(names)
-    wanted = [*STRUCTURE_COLUMNS, *({"composition"} & set(names))] if own else ["cif"]
+    wanted = files.parquet_columns(pq.read_schema(path).names)
     row = 0
     for batch in pq.ParquetFile(path).iter_batches(columns=wanted):
         for content in batch.to_pylist():
-            if own:
+            if wanted == ["cif"]:
+                yield from cif_entries(content["cif"] or "", f"row {row}")
+            else:
                 formula = stated(str(content.get("composition") or ""))
                 yield Entry(f"row {row}", formula, partial(_row, content))
-            else:
-                yield _cif(str(content["cif"] or ""), f"row {row}")
             row += 1
 
 

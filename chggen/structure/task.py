@@ -5,7 +5,7 @@ one task does not depend on the others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from chggen.errors import Status
 from chggen.structure.crystal import Crystal
+from chggen.structure.outcome import Outcome
 
 #: Called with (structures done, structures in all), in fractions of a batch.
 Progress = Callable[[float, int], None]
@@ -72,22 +73,17 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Placed:
-    """One structure: the crystal, or why there is none, and what it cost.
+class Placed(Outcome):
+    """One structure of a generator, or why there is none, and what it cost.
 
     Args:
-        crystal: the structure.
-        reason: one line where there is none.
         score_calls: evaluations of a score network.
         symmetry: space group that was kept, or was to be kept where there is no crystal.
-        status: of a row without a structure.
     """
 
-    crystal: Crystal | None
-    reason: str
-    score_calls: int
+    score_calls: int = 0
     symmetry: SpaceGroup | None = None
-    status: Status = Status.SAMPLING_FAILED
+    status: Status = field(default=Status.SAMPLING_FAILED, kw_only=True)
 
 
 def place_each(
