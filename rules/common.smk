@@ -19,6 +19,9 @@ except ChggenError as error:
 
 if CAMPAIGN.notice:
     print(f"chggen: {CAMPAIGN.notice}", file=sys.stderr)
+# jobs parse this file as well: the generator's file is counted once, by the driver
+if workflow.is_main_process and (leftover := CAMPAIGN.leftover()):
+    print(f"chggen: {leftover}", file=sys.stderr)
 
 RESULTS = CAMPAIGN.results
 SHARD = f"{RESULTS}/{{system}}/{{composition}}/{{seed}}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from chggen.campaign import dft_checks as verification
+from chggen.campaign.leftover import leftover
 from chggen.campaign.seeds import Shard
 from chggen.config import load as configfile
 from chggen.config.contracts import require_same
@@ -112,6 +113,10 @@ class Campaign:
     def notice(self) -> str | None:
         """Why calculations that were asked for will not be made, in one line."""
         return verification.notice(self.config)
+
+    def leftover(self) -> str | None:
+        """Structures of the generator's file that are never used, in one line."""
+        return leftover(self.config)
 
     def code(self, stage: str) -> str:
         """Digest of the package code behind a stage."""

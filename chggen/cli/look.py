@@ -57,5 +57,6 @@ def check(
             f"{name}: {len(formulas)} compositions x {system.lattice_seeds} seeds x"
             f" {system.lattices_per_seed} lattices = {attempts} structures"
         )
-    if campaign.notice:
-        typer.echo(f"chggen: {campaign.notice}", err=True)
+    for notice in (campaign.notice, campaign.leftover()):
+        if notice:
+            typer.echo(f"chggen: {notice}", err=True)

@@ -242,7 +242,7 @@ class TrainConfig(Strict):
     empty: the Materials Project with the key in MP_API_KEY."""
     validation: Path | None = None
     """CSV of the same kind for the validation loss."""
-    max_above_hull: NonNegative | None = 0.1
+    max_above_hull: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = 0.1
     """Train on structures at most this far above the hull (eV/atom, column `e_above_hull` of
     the data; without the column there is no filter, and the log says so); null: no filter."""
     output: Path = Path("runs/score")

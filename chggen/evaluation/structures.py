@@ -107,7 +107,7 @@ def _take(
         return "one element"
     if not {SYMBOLS[z] for z in crystal.atomic_numbers.tolist()} <= set(elements):
         return "unknown elements"
-    name = row["material_id"] if "material_id" in row else f"row {index}"
+    name = row.get("material_id") or f"row {index}"
     formula = canonical_formula(crystal.to_structure().composition.reduced_formula)
     return Known(index, name, formula, crystal)
 

@@ -12,14 +12,21 @@ import io
 import re
 import warnings
 from collections.abc import Iterator
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chggen.errors import CompositionError
 from chggen.structure import composition as comp
+from chggen.structure.cif_groups import (
+    OPERATIONS,
+    first,
+    loop_of,
+    number_of,
+    require_same_group,
+    require_symmetry,
+    settings_of,
+)
 from chggen.structure.crystal import Crystal, shortest_distance
 
 if TYPE_CHECKING:
@@ -33,9 +40,6 @@ _MOST_OCCUPIED: Final = 1.05
 _FULL: Final = 0.995
 #: Å; atoms of one element closer than this are one atom that symmetry has doubled.
 _DOUBLED: Final = 0.5
-_OPERATIONS: Final = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
-_NUMBERS: Final = ("_space_group_IT_number", "_symmetry_Int_Tables_number")
-_SYMBOLS: Final = ("_symmetry_space_group_name_H-M", "_space_group_name_H-M_alt")
 _BLOCK: Final = re.compile(r"^\s*data_(\S*)", re.IGNORECASE)
 _FORMULA: Final = re.compile(
     r"^\s*_chemical_formula_sum\s+(?:'([^'\n]*)'|\"([^\"\n]*)\"|(\S+))",
@@ -44,15 +48,6 @@ _FORMULA: Final = re.compile(
 _HOLDS: Final = re.compile(
     r"^\s*_(cell_length_a|atom_site_fract_x)\b", re.MULTILINE | re.IGNORECASE
 )
-
-
-class _Setting(NamedTuple):
-    """One entry of spglib's table of space-group settings."""
-
-    hall: int
-    number: int
-    names: frozenset[str]
-    choice: str
 
 
 def blocks(text: str) -> Iterator[tuple[str, str]]:
@@ -109,11 +104,12 @@ def read(text: str) -> Crystal:
         if not found:
             raise ValueError("no CIF: it has no data_ block")
         block = found[0]
-        listed = _first(block, _OPERATIONS)
-        settings = [] if listed else _settings(block)
+        _require_values(block)
+        listed = first(block, OPERATIONS)
+        settings = [] if listed else settings_of(block)
         results: list[tuple[Crystal, bool]] = []
         problem = ""
-        for operations in [_loop_of(setting) for setting in settings] or [""]:
+        for operations in [loop_of(setting) for setting in settings] or [""]:
             try:
                 results.append(_tolerant(text + operations, block))
             except ValueError as error:
@@ -123,7 +119,7 @@ def read(text: str) -> Crystal:
     sure = [crystal for crystal, certain in results if certain]
     crystals = sure or [crystal for crystal, _ in results]
     if listed:
-        _require_same_group(block, listed, certain=bool(sure))
+        require_same_group(block, listed, certain=bool(sure))
     if len(crystals) > 1 and not all(_same(crystals[0], other) for other in crystals[1:]):
         raise ValueError(
             "the origin choice of its space group is not stated, and more than one fits:"
@@ -159,6 +155,8 @@ def _parsed(text: str, block: "CifBlock", tolerance: float) -> tuple[Crystal, st
         if "exceeded tolerance" in cause:
             cause = f"a site is occupied more than once ({cause.rstrip('.')})"
         raise ValueError(cause) from error
+    if OPERATIONS[0] not in text:
+        require_symmetry(block, parser.warnings)
     crystal = _ordered(structure)
     sites = block.data.get("_atom_site_fract_x", [])
     listed = len(sites) if isinstance(sites, list) else 1
@@ -166,6 +164,19 @@ def _parsed(text: str, block: "CifBlock", tolerance: float) -> tuple[Crystal, st
     if not problem and len(crystal) > listed and _doubled(crystal):
         problem = "symmetry doubles its atoms (coordinates off their special position)"
     return crystal, problem, certain
+
+
+def _require_values(block: "CifBlock") -> None:
+    """Raise ``ValueError`` for a site whose place or occupancy is left open.
+
+    pymatgen would leave such a site out, or take its place for the origin.
+    """
+    axes = [f"_atom_site_fract_{axis}" for axis in "xyz"]
+    for name, open_values in (*((a, {"?", "."}) for a in axes), ("_atom_site_occupancy", {"."})):
+        values = block.data.get(name, [])
+        for value in values if isinstance(values, list) else [values]:
+            if str(value).strip() in open_values:
+                raise ValueError(f"a site has no value of {name} ({value})")
 
 
 def _ordered(structure: "Structure") -> Crystal:
@@ -187,7 +198,7 @@ def _ordered(structure: "Structure") -> Crystal:
 
 def _against_formula(crystal: Crystal, block: "CifBlock") -> tuple[str, bool]:
     """What contradicts the formula stated, and if formula and Z leave no other number of atoms."""
-    stated = _first(block, ("_chemical_formula_sum",))
+    stated = first(block, ("_chemical_formula_sum",))
     try:
         total = dict(comp.parse_formula(str(stated or "").replace(" ", "")))
     except CompositionError:  # none, or none of known elements
@@ -198,7 +209,7 @@ def _against_formula(crystal: Crystal, block: "CifBlock") -> tuple[str, bool]:
         return f"says {formula} but its atoms are {made}", False
     unit, atoms = sum(total.values()), len(crystal)
     reduced = sum(comp.parse_formula(formula).values())
-    z = _number(_first(block, ("_cell_formula_units_Z",)))
+    z = number_of(first(block, ("_cell_formula_units_Z",)))
     if z:
         # some writers (pymatgen) give the sum of the whole cell and Z of the reduced formula
         right = {unit * z} | ({unit} if reduced * z == unit else set())
@@ -222,121 +233,3 @@ def _same(one: Crystal, two: Crystal) -> bool:
         return False
     matcher = StructureMatcher(primitive_cell=False, scale=False, stol=0.05)
     return bool(matcher.fit(one.to_structure(), two.to_structure()))
-
-
-# -- space groups --------------------------------------------------------------------------
-
-
-def _first(block: "CifBlock", names: tuple[str, ...]) -> object:
-    """First of several items that a block has; None if none has a value."""
-    lower = {key.lower().replace(".", "_"): value for key, value in block.data.items()}
-    values = (lower.get(name.lower()) for name in names)
-    return next((v for v in values if v not in (None, "?", ".", "", [])), None)
-
-
-def _number(value: object) -> int | None:
-    try:
-        return int(float(str(value)))
-    except (ValueError, OverflowError):
-        return None
-
-
-def _plain(symbol: str) -> str:
-    return re.sub(r"[\s_'\"]", "", symbol).lower()
-
-
-@lru_cache(maxsize=1)
-def _known_settings() -> tuple[_Setting, ...]:
-    import spglib
-
-    known = []
-    for hall in range(1, 531):
-        found = spglib.get_spacegroup_type(hall)
-        full = found.international_full
-        short = "".join(part for part in full.split() if part != "1") or full
-        # the short symbol of the table is that of the standard setting for all settings
-        standard = [n for n in (found.international_short,) if _is_standard(found.choice)]
-        names = [full, short, found.international.split("=")[-1], *standard]
-        known.append(_Setting(hall, found.number, frozenset(map(_plain, names)), found.choice))
-    return tuple(known)
-
-
-def _is_standard(choice: str) -> bool:
-    return choice in {"", "1", "2", "H", "R", "b", "b1"}
-
-
-def _settings(block: "CifBlock") -> list[_Setting]:
-    """Settings that symbol or number and cell allow: one, or one per origin choice.
-
-    Raises ``ValueError`` if symbol and number are of different groups. Empty if neither
-    is known here.
-    """
-    number = _number(_first(block, _NUMBERS))
-    symbol, _, suffix = str(_first(block, _SYMBOLS) or "").partition(":")
-    words = symbol.split()
-    if not suffix and len(words) > 2 and words[-1] in {"S", "Z", "H", "R"}:  # noqa: PLR2004
-        symbol, suffix = " ".join(words[:-1]), {"S": "1", "Z": "2"}.get(words[-1], words[-1])
-    named = [s for s in _known_settings() if _plain(symbol) in s.names]
-    if symbol and number and named and number not in {s.number for s in named}:
-        raise ValueError(f"its space group symbol {symbol} is not of number {number}")
-    numbered = [s for s in _known_settings() if s.number == number]
-    found = [s for s in named if not number or s.number == number] or numbered
-    if symbol and not named and numbered:
-        found = []  # a setting that spglib does not have: pymatgen may know its symbol
-    chosen = [s for s in found if s.choice.lower() == suffix.strip().lower()]
-    found = [s for s in (chosen if suffix and chosen else found) if _fits(s, block)]
-    origins = [s for s in found if s.choice in {"1", "2"}]
-    return origins or found[:1]
-
-
-def _operations(hall: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    import spglib
-
-    found = spglib.get_symmetry_from_database(hall)
-    return np.asarray(found["rotations"]), np.asarray(found["translations"])
-
-
-def _fits(setting: _Setting, block: "CifBlock") -> bool:
-    """True if the rotations of a setting leave the metric of the cell as it is."""
-    from pymatgen.core import Lattice
-    from pymatgen.io.cif import str2float
-
-    names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
-    try:
-        values = [str2float(block.data[f"_cell_{name}"]) for name in names]
-    except (KeyError, ValueError):
-        return True  # the parser says what is wrong with the cell
-    metric = Lattice.from_parameters(*values).metric_tensor
-    rotations, _ = _operations(setting.hall)
-    turned = np.einsum("kji,jl,klm->kim", rotations, metric, rotations)
-    return bool(np.abs(turned - metric).max() < 0.02 * np.abs(metric).max())
-
-
-def _loop_of(setting: _Setting) -> str:
-    """CIF loop with the operations of a setting."""
-    from pymatgen.core.operations import SymmOp
-
-    pairs = zip(*_operations(setting.hall), strict=True)
-    lines = [SymmOp.from_rotation_and_translation(w, t).as_xyz_str() for w, t in pairs]
-    return "\nloop_\n_symmetry_equiv_pos_as_xyz\n" + "".join(f"'{line}'\n" for line in lines)
-
-
-def _require_same_group(block: "CifBlock", listed: object, *, certain: bool) -> None:
-    """Raise ``ValueError`` if the operations listed are of another group than the one stated.
-
-    Not where formula and Z say that the atoms are all there: some programs list every atom
-    of the cell and keep the name of the group.
-    """
-    import spglib
-    from pymatgen.core.operations import SymmOp
-
-    number = _number(_first(block, _NUMBERS))
-    if certain or number is None:
-        return
-    lines = listed if isinstance(listed, list) else [listed]
-    operations = [SymmOp.from_xyz_str(str(line)) for line in lines]
-    rotations = np.array([o.rotation_matrix for o in operations]).round().astype(np.int32)
-    translations = np.array([o.translation_vector for o in operations])
-    found = spglib.get_spacegroup_type_from_symmetry(rotations, translations)
-    if found is not None and found.number != number:
-        raise ValueError(f"lists the operations of space group {found.number} but states {number}")

@@ -8,7 +8,6 @@ import codecs
 import csv
 import gzip
 import os
-import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Final, Literal, get_args
 from chggen.errors import CompositionError, ConfigError
 from chggen.provenance import digest, file_digest
 from chggen.structure import composition as comp
+from chggen.structure.frames import COUNT, frames
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,8 +41,6 @@ READING_ERRORS: Final = (OSError, EOFError, UnicodeError, zlib.error, csv.Error)
 #: Characters that a field of a CSV may have: a CIF of thousands of atoms needs more than
 #: the 131,072 of Python's csv.
 _FIELD_LIMIT: Final = 2**30
-_COUNT: Final = re.compile(r"\s*[0-9]{1,18}\s*", re.ASCII)
-_COMMENT: Final = re.compile(r"\b(Lattice|Properties)\s*=", re.IGNORECASE)
 
 
 def kind_of(path: Path) -> Kind:
@@ -173,7 +171,7 @@ def _problem(path: Path, kind: Kind) -> str:
                 first = next((line for line in file if line.strip()), "")
                 for _ in file:  # a gzip file that is cut short says so at its end
                     pass
-            right = _COUNT.fullmatch(first) and int(first)
+            right = COUNT.fullmatch(first) and int(first)
             return "" if right else "no extxyz file: its first line is no number of atoms"
         case "csv":
             for _ in csv_rows(path, ["cif"]):
@@ -181,61 +179,6 @@ def _problem(path: Path, kind: Kind) -> str:
             return ""
         case "parquet":
             return _parquet_problem(path)
-
-
-def frames(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Frames of an extxyz file as (text, problem); the text is empty where there is a problem.
-
-    A frame after a damaged one is found where its start can be told: a line that is a
-    number, followed by one with ``Lattice=`` or ``Properties=``.
-    """
-    source = _Lines(lines)
-    while line := source.take():
-        if _COUNT.fullmatch(line):
-            yield _frame_of(source, line)
-        elif line.strip():
-            yield "", f"'{line.strip()[:40]}' is no number of atoms"
-            while (line := source.take()) and not source.starts_frame(line):
-                pass
-            source.give_back(line)
-
-
-class _Lines:
-    """Lines that can be given back."""
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._source = iter(lines)
-        self._ahead: list[str] = []
-
-    def take(self) -> str:
-        """Next line; empty at the end."""
-        return self._ahead.pop() if self._ahead else next(self._source, "")
-
-    def give_back(self, line: str) -> None:
-        """Have a line come next."""
-        if line:
-            self._ahead.append(line)
-
-    def starts_frame(self, line: str) -> bool:
-        """True if a line just taken is a number and the one after it a comment of extxyz."""
-        if not _COUNT.fullmatch(line):
-            return False
-        following = self.take()
-        self.give_back(following)
-        return bool(_COMMENT.search(following))
-
-
-def _frame_of(source: _Lines, first: str) -> tuple[str, str]:
-    """Text of the frame that begins with a number of atoms, or what is wrong with it."""
-    count, comment, atoms = int(first), source.take(), []
-    while len(atoms) < count and (line := source.take()):
-        if source.starts_frame(line):
-            source.give_back(line)
-            break
-        atoms.append(line)
-    if not comment or len(atoms) < count:
-        return "", f"is cut short: {len(atoms)} of {count} atoms"
-    return first + comment + "".join(atoms), ""
 
 
 def _parquet_problem(path: Path) -> str:

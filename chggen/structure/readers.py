@@ -18,6 +18,7 @@ from chggen.structure import cif, files
 from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal
 from chggen.structure.files import cif_files, kind_of, stated
+from chggen.structure.frames import frames
 from chggen.structure.outcome import LEAST_VOLUME, Outcome
 
 #: What readers raise on files that are damaged in one way or another.
@@ -119,7 +120,7 @@ def cif_entries(text: str, origin: str) -> Iterator[Entry]:
 def _frames(path: Path) -> Iterator[Entry]:
     """Frames of an extxyz file, cut by their numbers of atoms, so that each stands alone."""
     with files.open_text(path, "replace") as file:
-        for number, (text, problem) in enumerate(files.frames(file)):
+        for number, (text, problem) in enumerate(frames(file)):
             read = partial(_damaged, problem) if problem else partial(_frame, text)
             yield Entry(f"frame {number}", None, read)
 
