@@ -185,7 +185,7 @@ def test_a_cif_that_disagrees_with_itself(
 def test_settings_follow_symbol_and_cell(
     symbol: str, cell: tuple[float, ...], count: int, tmp_path: Path
 ) -> None:
-    sites = [("Zn", 0.1, 0.9, 0.3, 1)] if symbol.startswith("P") else [("Zn", 0.2, 0.2, 0.3, 1)]
+    sites = [("Zn", 0.1, 0.9, 0.3, 1)] if symbol.startswith("P") else [("Zn", 0.2, 0.2, 0.45, 1)]
     items = {"symmetry_space_group_name_H-M": symbol}
     if cell[-1] == 120:
         sites = [("Zn", 0.2, 0.8, 0.3, 1)]
