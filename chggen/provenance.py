@@ -83,7 +83,7 @@ def imports(name: str) -> frozenset[str]:
     if path is None:
         return frozenset()
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -113,7 +113,7 @@ def code_digest(name: str) -> str:
     for module in reachable(name):
         path = module_path(module)
         if path is not None:
-            sources[module] = path.read_text()
+            sources[module] = path.read_text(encoding="utf-8")
         for pattern in RESOURCES.get(module, ()):
             for file in sorted(PACKAGE.glob(pattern)):
                 sources[file.relative_to(PACKAGE).as_posix()] = file_digest(file)

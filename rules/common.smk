@@ -13,7 +13,9 @@ from chggen.run.job import set_environment
 
 set_environment(HOME)
 try:
-    CAMPAIGN = Campaign.load(config, default=f"{HOME}/config/config.yaml")
+    CAMPAIGN = Campaign.load(
+        config, default=f"{HOME}/config/config.yaml", files=workflow.configfiles
+    )
 except ChggenError as error:
     sys.exit(f"chggen: {error}")
 

@@ -1,7 +1,4 @@
 rule generate:
-    input:
-        # empty unless the generator is diffusion
-        checkpoint=CAMPAIGN.checkpoint("generate"),
     output:
         table=f"{SHARD}/generated.parquet",
     log:

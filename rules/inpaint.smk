@@ -1,7 +1,6 @@
 rule inpaint:
     input:
         table=f"{SHARD}/refined.parquet",
-        checkpoint=CAMPAIGN.checkpoint("inpaint"),
     output:
         table=f"{SHARD}/inpainted.parquet",
     log:

@@ -6,9 +6,10 @@ Used at parse time: no torch, no pymatgen, nothing of an engine.
 from typing import Any
 
 from chggen.config.contracts import require_same
-from chggen.config.dft import cannot_run, potcar_directory, vasp_contract
+from chggen.config.dft import cannot_run, vasp_contract
 from chggen.config.energies import ReferenceConfig
 from chggen.config.model import Config
+from chggen.config.potcars import potcar_directory, potcar_problem
 from chggen.config.systems import SystemConfig
 from chggen.errors import ConfigError, ContractError
 from chggen.provenance import file_digest
@@ -39,6 +40,12 @@ def check(config: Config, name: str) -> None:
             structurefiles.check(system.phases)
         except ConfigError as error:
             raise ConfigError(f"{where}.phases = '{system.phases}': {error}") from error
+    if dft.engine == "vasp" and dft.potcar == "auto" and potcar_directory():
+        problem = potcar_problem(dft.functional, dft.input_set, system.elements)
+        if problem:
+            raise ConfigError(
+                f"{where}: {problem}; unset it, or write only names with dft.potcar: spec"
+            )
     if system.dft_reference is not None:
         _check_reference(config, system, f"{where}.dft_reference", system.dft_reference)
 

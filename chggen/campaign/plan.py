@@ -4,7 +4,7 @@ Used at parse time by the Snakefile and by every cluster job, so nothing here im
 torch or pymatgen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from chggen.config.contracts import require_same
 from chggen.config.energies import ReferenceConfig, check_potential, is_chgnet, potential_contract
 from chggen.config.model import Config
 from chggen.config.stages import GENERATORS, generator_plugins
+from chggen.config.text import read_yaml
 from chggen.diffusion import card as checkpoints
 from chggen.errors import CheckpointError, ConfigError, ContractError
 from chggen.provenance import code_digest, file_digest
@@ -41,6 +42,9 @@ SECTIONS = {
 #: Generators that fill cells which the campaign draws, each shard for itself.
 CELL_FILLERS = ("diffusion", "random", "pyxtal")
 
+#: Shards have five jobs each, all of which Snakemake holds in memory.
+_MOST_SHARDS = 1_000_000
+
 #: Heaviest element that CHGNet knows (its embedding has 94 rows).
 _HEAVIEST = 94
 
@@ -52,16 +56,32 @@ class Campaign:
     config: Config
 
     @classmethod
-    def load(cls, given: Mapping[str, Any] | None, default: str | Path) -> Self:
+    def load(
+        cls,
+        given: Mapping[str, Any] | None,
+        default: str | Path,
+        files: Sequence[str | Path] = (),
+    ) -> Self:
         """Campaign of a mapping (Snakemake's ``config``) or of the default file.
 
         A mapping without ``systems`` is laid over the default file, so that
         ``--config screen='{threshold: 0.03}'`` changes the demo; one with ``systems``
-        stands alone. Raises :class:`ConfigError` with one line.
+        stands alone.
+
+        Args:
+            given: mapping, as Snakemake or :func:`chggen.config.text.read_yaml` read it.
+            default: file that holds what is not given.
+            files: where ``given`` comes from, if Snakemake read it: they are looked through
+                for what its reader passes over, such as a key that is given twice.
+
+        Raises:
+            ConfigError: with one line.
         """
+        for file in files:
+            read_yaml(file)
         content = dict(given or {})
         if "systems" not in content:
-            content = configfile.override(configfile.read_yaml(default), content)
+            content = configfile.override(read_yaml(default), content)
         campaign = cls(configfile.parse(content))
         campaign.check()
         return campaign
@@ -149,6 +169,7 @@ class Campaign:
         settings |= verification.facts(stage, self.config, system)
         if stage in {"generate", "inpaint"}:
             settings["campaign_seed"] = self.config.seed
+            settings |= self._network_facts(stage)
         if stage == "generate":
             settings["cells"] = {
                 "formula_units": chosen.formula_units,
@@ -262,14 +283,24 @@ class Campaign:
         """What rule ``train`` depends on."""
         return {"settings": self.config.train.model_dump(mode="json")}
 
-    def checkpoint(self, stage: str) -> list[str]:
-        """Path of the score network that ``generate`` or ``inpaint`` uses, if it does."""
+    def _network_facts(self, stage: str) -> dict[str, str]:
+        """The score network that ``generate`` or ``inpaint`` uses, if it does.
+
+        By the hash in its card, which the weights must fit when they are loaded: where the
+        file lies and when it was written says nothing, so that results copied to another
+        checkout stay as they are.
+        """
+        checkpoint = self._checkpoint(stage)
+        return {"network": checkpoints.read_card(checkpoint)["hash"]} if checkpoint else {}
+
+    def _checkpoint(self, stage: str) -> str | None:
         if stage == "generate" and self.config.generate.generator != "diffusion":
-            return []
-        return [str(checkpoints.resolve(getattr(self.config, stage).checkpoint))]
+            return None
+        return str(getattr(self.config, stage).checkpoint)
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for everything that can be checked before a job starts."""
+        self._check_size()
         named = self._check_potentials()
         for name, system in self.config.systems.items():
             where = f"config: systems.{name}"
@@ -301,6 +332,19 @@ class Campaign:
                 structurefiles.check(path)
             except ConfigError as error:
                 raise ConfigError(f"config: generate.path = '{path}': {error}") from error
+
+    def _check_size(self) -> None:
+        """Results have a place, and the jobs a number that a workflow can plan."""
+        results = self.config.results
+        taken = next((p for p in (results, *results.parents) if p.exists()), None)
+        if taken is not None and not taken.is_dir():
+            raise ConfigError(f"config: results = '{results}': '{taken}' is a file")
+        shards = sum(len(s.formulas()) * s.lattice_seeds for s in self.config.systems.values())
+        if shards > _MOST_SHARDS:
+            raise ConfigError(
+                f"config: systems: {shards:,} shards (compositions x lattice_seeds); a workflow"
+                f" takes at most {_MOST_SHARDS:,}: more structures go into lattices_per_seed"
+            )
 
     def _check_potentials(self) -> dict[str, str]:
         """Names, definitions and files; gives the keys that name a potential."""
@@ -355,12 +399,12 @@ class Campaign:
 
     def _check_checkpoints(self, elements: set[str]) -> None:
         for stage in ("generate", "inpaint"):
-            if not self.checkpoint(stage):
+            checkpoint = self._checkpoint(stage)
+            if checkpoint is None:
                 continue
-            checkpoint = getattr(self.config, stage).checkpoint
             where = f"config: {stage}.checkpoint = '{checkpoint}'"
             try:
-                card = checkpoints.read_card(checkpoint)
+                card = checkpoints.check(checkpoint)
             except CheckpointError as error:
                 raise ConfigError(f"{where}: {error}") from error
             unknown = checkpoints.unknown_elements(card, elements)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from chggen.cells.volume import LAYERS, TENSORS, batches, load_model, log_volumes, predict_volumes
 from chggen.errors import TableError
+from chggen.run.atomic import write_bytes, write_text
 from chggen.structure.composition import ATOMIC_NUMBERS, SYMBOLS, canonical, parse_formula
 
 Floats = NDArray[np.float64]
@@ -192,12 +193,11 @@ def train(
     weights = _initial(lowest, settings)
     _optimise(weights, lowest, settings)
     seconds = time.perf_counter() - start
-    out_dir.mkdir(parents=True, exist_ok=True)
     path = out_dir / "volume.safetensors"
     from safetensors.numpy import save
 
     data = save({name: np.ascontiguousarray(weights[name]) for name in TENSORS})
-    path.write_bytes(data)
+    write_bytes(path, data)
     card = {
         "model": "volume per atom of a composition (chggen.cells.volume)",
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -217,7 +217,7 @@ def train(
         | {"python": platform.python_version()},
     }
     text = json.dumps(card, indent=2, ensure_ascii=False)
-    (out_dir / "volume.json").write_text(text + "\n", encoding="utf-8")
+    write_text(out_dir / "volume.json", text + "\n")
     return card
 
 

@@ -1,5 +1,6 @@
 """``chggen VERB``: every stage on Parquet files, without Snakemake."""
 
+import io
 import os
 import sys
 import warnings
@@ -48,7 +49,14 @@ def main() -> None:
     # spglib reports every structure it can do nothing with at a large tolerance
     os.environ.setdefault("SPGLIB_WARNING", "OFF")
     warnings.simplefilter("ignore")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a terminal that has no Å is no reason to stop
+            stream.reconfigure(errors="replace")
     try:
         app()
     except ChggenError as error:
         sys.exit(f"chggen: {error}")
+    except OSError as error:  # a full disk, a folder that is not one's own
+        place = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"chggen: {place}{error.strerror or error}")

@@ -1,21 +1,28 @@
 """Commands that inspect tables and configurations."""
 
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from chggen.cli.options import Output, Source
-from chggen.config import load as configfile
+from chggen.cli.options import Source
+from chggen.config.text import read_yaml
+
+#: Formulas that ``check`` prints of a system.
+_TOLD = 200
 
 
 def export(
     source: Source,
-    output: Output = Path("export"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="folder of CIFs, or the .extxyz file")
+    ] = Path("export"),
     kind: Annotated[str, typer.Option("--format", "-f", help="cif or extxyz")] = "cif",
     ids: Annotated[list[str] | None, typer.Option("--id", help="only these rows")] = None,
     where: Annotated[
-        str | None, typer.Option(help="only rows where this column is true (selected, symmetric)")
+        str | None,
+        typer.Option(help="only rows that meet this: selected; rank=1; decomposition_energy<0.05"),
     ] = None,
 ) -> None:
     """Export structures of a table as CIF files or as one extended XYZ file."""
@@ -26,14 +33,25 @@ def export(
 
 def show(
     source: Source,
-    columns: Annotated[list[str] | None, typer.Option("--column", "-k")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option("--column", "-k", help="only this; may be repeated")
+    ] = None,
     sort: Annotated[str | None, typer.Option(help="column to sort by")] = None,
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1)] = 20,
+    rows: Annotated[
+        int | None,
+        typer.Option("--rows", "-n", min=1, help="default: 20, with --csv all", show_default=False),
+    ] = None,
+    wide: Annotated[bool, typer.Option("--wide", "-w", help="all columns, in long lines")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="CSV of all columns to stdout")] = False,
 ) -> None:
     """Print a summary of a table and its first rows."""
-    from chggen.tables.export import show as run
+    from chggen.tables import show as tables
 
-    run(source, columns, sort, rows)
+    if csv:
+        # a file's encoding does not depend on the terminal's
+        typer.echo(tables.to_csv(source, columns, sort, rows).encode("utf-8"), nl=False)
+        return
+    tables.show(source, columns, sort, rows or 20, wide=wide)
 
 
 def check(
@@ -49,7 +67,7 @@ def check(
     if schema:
         typer.echo(json.dumps(Config.model_json_schema(), indent=1))
         return
-    campaign = Campaign.load(configfile.read_yaml(config), config)
+    campaign = Campaign.load(read_yaml(config), config)
     for name, system in campaign.config.systems.items():
         formulas = system.formulas()
         attempts = len(formulas) * system.lattice_seeds * system.lattices_per_seed
@@ -57,6 +75,12 @@ def check(
             f"{name}: {len(formulas)} compositions x {system.lattice_seeds} seeds x"
             f" {system.lattices_per_seed} lattices = {attempts} structures"
         )
+        # as they were understood: Co is not CO
+        told = formulas[:_TOLD]
+        if len(formulas) > len(told):
+            told.append(f"... and {len(formulas) - len(told)} more")
+        for line in (f"elements: {' '.join(sorted(system.elements))}", " ".join(told)):
+            typer.echo(textwrap.indent(textwrap.fill(line, 76), "  "))
     for notice in (campaign.notice, campaign.leftover()):
         if notice:
             typer.echo(f"chggen: {notice}", err=True)

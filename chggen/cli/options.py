@@ -5,8 +5,22 @@ from typing import Annotated
 
 import typer
 
+from chggen.errors import ConfigError
+
 Source = Annotated[Path, typer.Argument(help="table to read", show_default=False)]
-Output = Annotated[Path, typer.Option("--output", "-o", help="table to write")]
+
+
+def _no_folder(path: Path) -> Path:
+    """Hours of computing are not to end in a name that cannot be written."""
+    if path.is_dir():
+        raise ConfigError(f"--output '{path}': is a folder; name a file")
+    taken = next((p for p in path.absolute().parents if p.exists()), None)
+    if taken is not None and not taken.is_dir():
+        raise ConfigError(f"--output '{path}': '{taken}' is a file, not a folder")
+    return path
+
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="table to write", callback=_no_folder)]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="config file with this command's section")
 ]

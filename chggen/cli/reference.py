@@ -11,6 +11,7 @@ import typer
 from chggen.cli.options import Changes, ConfigFile, Output
 from chggen.config import load as configfile
 from chggen.config.energies import ReferenceConfig
+from chggen.config.text import read_yaml
 from chggen.errors import ConfigError
 from chggen.run.progress import bar
 from chggen.structure.composition import ATOMIC_NUMBERS, parse_formula
@@ -42,7 +43,7 @@ class _Chosen:
 
 def _chosen(system: str, config: Path | None) -> _Chosen:
     if config is not None:
-        campaign = configfile.parse(configfile.read_yaml(config))
+        campaign = configfile.parse(read_yaml(config))
         if system not in campaign.systems:
             raise ConfigError(f"--system '{system}': not in '{config}'")
         found = campaign.systems[system]

@@ -5,17 +5,15 @@ import importlib.util
 import os
 import shutil
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
 from chggen.config.base import Count, Positive, Strict, as_list
 from chggen.config.contracts import GGA, MP2020, NONE, Contract
+from chggen.config.potcars import POTCARS, potcar_directory
 
 Word = Annotated[str, Field(min_length=1)]
-#: Environment variable (and key of pymatgen's settings) of the user's POTCARs.
-POTCARS: Final = "PMG_VASP_PSP_DIR"
 
 
 class GpawConfig(Strict):
@@ -154,22 +152,3 @@ def _no_program(settings: DftConfig) -> str | None:
         if shutil.which(word) is None:
             return f"dft.command = {command}: program '{word}' not found"
     return None
-
-
-def potcar_directory() -> str:
-    """The user's collection of POTCARs, as pymatgen will find it; empty if there is none."""
-    for name in (POTCARS, POTCARS.removeprefix("PMG_")):
-        if name in os.environ:
-            return _expanded(os.environ[name])
-    given = os.environ.get("PMG_CONFIG_FILE") or "~/.config/.pmgrc.yaml"
-    for place in (given, "~/.pmgrc.yaml"):
-        try:
-            content = yaml.safe_load(Path(place).expanduser().read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            continue
-        return _expanded(str(content.get(POTCARS) or "")) if isinstance(content, dict) else ""
-    return ""
-
-
-def _expanded(path: str) -> str:
-    return os.path.expandvars(str(Path(path).expanduser())) if path else ""

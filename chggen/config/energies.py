@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import StringConstraints, model_validator
+from safetensors import SafetensorError, safe_open
 
-from chggen.config.base import Strict
+from chggen.config.base import Place, Strict
 from chggen.config.contracts import POTENTIALS, Contract
 from chggen.errors import ConfigError
 
@@ -38,7 +39,7 @@ OPTIONS: Final[dict[str, frozenset[str]]] = {
     "orb": frozenset({"precision", "architecture"}),
     "mattersim": frozenset(),
 }
-_LONGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
+_LFS: Final = b"version https://git-lfs"
 
 
 class PotentialConfig(Strict):
@@ -47,7 +48,7 @@ class PotentialConfig(Strict):
     kind: Kind
     """``chgnet`` (fine-tuned checkpoint), ``lennard-jones``, or a model of an installed
     package: ``mace``, ``sevennet``, ``orb``, ``mattersim`` (docs/potentials.md)."""
-    path: Path | None = None
+    path: Place | None = None
     """Local file of the weights; required by all kinds except ``lennard-jones``. For ``chgnet``:
     .safetensors with a .json of its ``model_args`` beside it, or chgnet's .pth.tar."""
     functional: Words
@@ -105,7 +106,7 @@ class ReferenceConfig(Strict):
     """``builtin`` (tables in the package), ``file`` (your own), ``materials-project``, or
     ``potential``: ``relax.potential`` relaxes the structures of ``systems.NAME.phases``, or
     of the Materials Project where that is not given."""
-    path: Path | None = None
+    path: Place | None = None
     """For ``file``: CSV of formation energies or JSON of ComputedEntries."""
     functional: Words = "GGA/GGA+U"
     """Functional of the reference energies (``GGA/GGA+U``, ``r2SCAN``; for ``file`` also
@@ -113,7 +114,7 @@ class ReferenceConfig(Strict):
     entries whose structures are taken; the energies are the potential's own."""
     corrections: Literal["MP2020", "none"] | None = None
     """Corrections in the energies; default MP2020 for GGA/GGA+U, none for others."""
-    cache: Path = Path("references")
+    cache: Place = Path("references")
     """For ``materials-project`` and ``potential``: directory of the cached entries."""
 
     @model_validator(mode="after")
@@ -159,7 +160,7 @@ def model_args(weights: Path) -> dict[str, Any]:
     """The ``model_args`` beside a .safetensors file; raises :class:`ConfigError`."""
     path = card_path(weights)
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"no readable '{path.name}' with its model_args beside it") from error
     found = content.get("model_args", content) if isinstance(content, dict) else None
@@ -182,10 +183,10 @@ def check_potential(definition: PotentialConfig) -> None:
     where = f"path = '{path}'"
     if not path.is_file():
         raise ConfigError(f"{where}: no such file")
-    if definition.kind != "chgnet":
-        return
     try:
-        _check_chgnet(path)
+        require_content(path)
+        if definition.kind == "chgnet":
+            _check_chgnet(path)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
 
@@ -201,14 +202,32 @@ def _check_chgnet(path: Path) -> None:
 
 
 def _check_safetensors(path: Path) -> None:
-    """Look at the header alone: a length, then JSON with one entry per tensor."""
+    if "atom_embedding.embedding.weight" not in tensor_sizes(path):
+        raise ConfigError("contains no CHGNet weights")
+
+
+def tensor_sizes(path: Path) -> dict[str, int]:
+    """Numbers of values of the tensors in a .safetensors file; their values are not read.
+
+    Raises:
+        ConfigError: the file is none, is cut short, or is the pointer of git-lfs to one.
+    """
+    require_content(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {key: math.prod(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"is not a readable safetensors file ({error})") from error
+
+
+def require_content(path: Path) -> None:
+    """Raise :class:`ConfigError` for an empty file and for a pointer of git-lfs."""
     try:
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length < _LONGEST_HEADER else None
-    except (OSError, ValueError) as error:
-        raise ConfigError("is not a safetensors file") from error
-    if not isinstance(header, dict):
-        raise ConfigError("is not a safetensors file")
-    if "atom_embedding.embedding.weight" not in header:
-        raise ConfigError("contains no CHGNet weights")
+            start = file.read(len(_LFS))
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror})") from error
+    if not start:
+        raise ConfigError("is empty")
+    if start == _LFS:
+        raise ConfigError("is a pointer of git-lfs, not the file itself (run git lfs pull)")

@@ -6,27 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from chggen.config.energies import PotentialConfig
 from chggen.config.model import Config
 from chggen.config.systems import Symmetry, SystemConfig
+from chggen.config.text import parse_yaml, read_yaml
 from chggen.errors import ConfigError
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Mapping in a YAML file; raises :class:`ConfigError` with one line."""
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise ConfigError(f"config '{path}': {error.strerror or error}") from error
-    except yaml.YAMLError as error:
-        line = " ".join(str(error).split())
-        raise ConfigError(f"config '{path}': not YAML ({line})") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"config '{path}': holds no keys")
-    return content
 
 
 def parse(content: Mapping[str, Any]) -> Config:
@@ -53,10 +39,7 @@ def parse_section[M: BaseModel](
         key, separator, value = change.partition("=")
         if not separator or not key:
             raise ConfigError(f"--set '{change}': expected key=value")
-        try:
-            nested = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set '{change}': value is not YAML") from error
+        nested = parse_yaml(value, f"--set '{change}'")
         for part in reversed(key.split(".")):
             nested = {part: nested}
         content = override(content, nested)

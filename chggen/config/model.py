@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from chggen.config.base import Strict
+from chggen.config.base import Place, Strict
 from chggen.config.contracts import POTENTIALS
 from chggen.config.dft import DftConfig
 from chggen.config.energies import PotentialConfig
@@ -34,7 +34,7 @@ class Config(Strict):
 
     seed: Annotated[int, Field(ge=0)] = 2025
     """Random seed of the campaign; determines every random number."""
-    results: Path = Path("results")
+    results: Place = Path("results")
     """Directory for all results."""
     systems: Annotated[
         dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], SystemConfig],

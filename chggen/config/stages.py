@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from chggen.config.base import Count, Positive, Strict
+from chggen.config.base import Count, Place, Positive, Strict, expanded
 from chggen.config.energies import Words
 
 Bravais = Literal[
@@ -56,11 +56,11 @@ class GenerateConfig(Strict):
     """Generator: ``diffusion`` (score network), ``random`` (random positions with sensible
     distances), ``pyxtal`` (random symmetric crystals), ``file`` (your own structures), or
     an installed plug-in (docs/generators.md)."""
-    path: Path | None = None
+    path: Place | None = None
     """For ``file``: a folder of CIFs, an extxyz file, or a Parquet or CSV table."""
     options: dict[str, Any] = {}
     """For plug-ins: their own options."""
-    checkpoint: str = PRETRAINED
+    checkpoint: Annotated[str, BeforeValidator(expanded)] = PRETRAINED
     """Score network: ``pretrained`` or the path of a .safetensors file."""
     sampler: Literal["fast", "paper"] = "fast"
     """``paper``: 200 levels with 5 corrector steps (1,200 score calls); ``fast``: an
@@ -217,7 +217,7 @@ class RefineConfig(Strict):
 class InpaintConfig(Strict):
     """Inpainting of guests into frameworks."""
 
-    checkpoint: str = PRETRAINED
+    checkpoint: Annotated[str, BeforeValidator(expanded)] = PRETRAINED
     """Score network: ``pretrained`` or the path of a .safetensors file."""
     sampler: Literal["fast", "paper"] = "fast"
     """``paper``: predictor-corrector with RePaint resampling (some 3,600 score calls);
@@ -237,15 +237,15 @@ class InpaintConfig(Strict):
 class TrainConfig(Strict):
     """Training of a score network (rule ``train``, run only on request)."""
 
-    data: Path | None = None
+    data: Place | None = None
     """CSV (or CSV.gz) with a ``cif`` column, as in the public mp_20 and mpts_52 files;
     empty: the Materials Project with the key in MP_API_KEY."""
-    validation: Path | None = None
+    validation: Place | None = None
     """CSV of the same kind for the validation loss."""
     max_above_hull: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = 0.1
     """Train on structures at most this far above the hull (eV/atom, column `e_above_hull` of
     the data; without the column there is no filter, and the log says so); null: no filter."""
-    output: Path = Path("runs/score")
+    output: Place = Path("runs/score")
     """Directory of checkpoints and log."""
     preset: Literal["default", "small", "paper", "tiny"] = "default"
     """Network and noise settings (chggen.diffusion.settings)."""

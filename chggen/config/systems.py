@@ -1,12 +1,21 @@
 """Section ``systems``: compositions to search, and their competing phases."""
 
 # ruff: noqa: RUF012 - pydantic copies a default, mutable or not, for every model
-from pathlib import Path
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
-from chggen.config.base import CompositionSpec, Count, Positive, Strict, as_list, as_value_error
+from chggen.config.base import (
+    TRUTH,
+    CompositionSpec,
+    Count,
+    Place,
+    Positive,
+    Strict,
+    as_list,
+    as_value_error,
+)
 from chggen.config.energies import ReferenceConfig, as_reference
 from chggen.errors import CompositionError
 from chggen.structure import composition as comp
@@ -44,7 +53,7 @@ class SystemConfig(Strict):
     corrections."""
     dft_reference: Annotated[ReferenceConfig | None, BeforeValidator(as_reference)] = None
     """Competing phases for E_d from DFT, with its functional and corrections (r²SCAN)."""
-    phases: Path | None = None
+    phases: Place | None = None
     """Structures of the competing phases (folder of CIFs, extxyz, Parquet or CSV), for
     reference ``potential`` and for ``dft.competing_phases: calculate``."""
 
@@ -59,6 +68,8 @@ class SystemConfig(Strict):
     @classmethod
     def _formulas(cls, value: Any) -> Any:  # noqa: ANN401
         for item in as_list(value):
+            if isinstance(item, bool):
+                raise ValueError(TRUTH)  # noqa: TRY004 - pydantic collects ValueErrors
             with as_value_error():
                 if isinstance(item, str):
                     comp.parse_formula(item)
@@ -97,13 +108,19 @@ class SystemConfig(Strict):
 
     def formulas(self) -> list[str]:
         """Canonical reduced compositions, in order, without repeats."""
-        found: dict[str, None] = {}
-        for item in self.compositions:
-            formulas = [item] if isinstance(item, str) else item.expand()
-            found.update({comp.canonical_formula(f): None for f in formulas})
-        return list(found)
+        return list(self._formulas_and_elements[0])
 
     @property
     def elements(self) -> set[str]:
         """All elements of all compositions."""
-        return {symbol for f in self.formulas() for symbol in comp.parse_formula(f)}
+        return set(self._formulas_and_elements[1])
+
+    @cached_property
+    def _formulas_and_elements(self) -> tuple[tuple[str, ...], frozenset[str]]:
+        """Worked out once: every job asks, for each system more than once."""
+        found: dict[str, None] = {}
+        for item in self.compositions:
+            formulas = [item] if isinstance(item, str) else item.expand()
+            found.update({comp.canonical_formula(f): None for f in formulas})
+        symbols = {symbol for f in found for symbol in comp.parse_formula(f)}
+        return tuple(found), frozenset(symbols)

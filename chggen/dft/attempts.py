@@ -1,9 +1,10 @@
 """Small files by which a directory remembers what a calculation has been through."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Final
+
+from chggen.run.atomic import write_text
 
 #: File of the attempts made.
 _ATTEMPTS: Final = "attempts.json"
@@ -19,9 +20,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
     """Write a JSON file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(content), encoding="utf-8")
-    unfinished.replace(path)
+    write_text(path, json.dumps(content))
 
 
 def attempts(directory: Path) -> int:

@@ -9,8 +9,8 @@ and where there is none POTCAR.spec names the potentials instead.
 """
 
 import filecmp
+import secrets
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -51,12 +51,12 @@ def prepare(crystal: Crystal, directory: Path, settings: DftConfig) -> str:
         return potcar_of(directory, settings)
     spec = settings.potcar == "spec" or not _has_potcars()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}")
+    temporary.mkdir()  # a name of its own, and the mode that the umask gives
     structure = crystal.to_structure()
     try:
         for step in recipe.steps(settings):
             write(recipe.input_set(step, structure, settings), temporary / step, spec=spec)
-        temporary.chmod(0o755)  # mkdtemp makes 0700; results are meant to be shared
         _place(temporary, directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -9,8 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from chggen.config.energies import tensor_sizes
 from chggen.config.stages import PRETRAINED
-from chggen.errors import CheckpointError
+from chggen.diffusion.settings import NetworkSettings
+from chggen.errors import CheckpointError, ConfigError
 from chggen.provenance import PACKAGE
 
 DIRECTORY = PACKAGE / "pretrained"
@@ -33,7 +37,7 @@ def read_card(checkpoint: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"no such checkpoint '{checkpoint}'")
     try:
-        card = json.loads(card_path(path).read_text())
+        card = json.loads(card_path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"checkpoint '{checkpoint}' has no readable card '{card_path(path).name}'"
@@ -43,9 +47,33 @@ def read_card(checkpoint: str | Path) -> dict[str, Any]:
     return card
 
 
+def check(checkpoint: str | Path) -> dict[str, Any]:
+    """Card of a checkpoint whose weights are of the size that it states; values are not read.
+
+    Raises:
+        CheckpointError: weights or card are missing, damaged or do not belong together.
+    """
+    card = read_card(checkpoint)
+    try:
+        found = sum(tensor_sizes(resolve(checkpoint)).values())
+        NetworkSettings.model_validate(card["network"])
+    except ConfigError as error:
+        raise CheckpointError(f"checkpoint '{checkpoint}' {error}") from error
+    except ValidationError as error:
+        raise CheckpointError(
+            f"checkpoint '{checkpoint}': its card does not describe a network of this version"
+        ) from error
+    if found != card.get("parameters", found):
+        raise CheckpointError(
+            f"checkpoint '{checkpoint}' has {found:,} weights, its card states"
+            f" {card['parameters']:,}"
+        )
+    return card
+
+
 def volume_elements() -> set[str]:
     """Elements that the volume regression in the package has seen."""
-    return set(json.loads((DIRECTORY / "volume.json").read_text())["elements"])
+    return set(json.loads((DIRECTORY / "volume.json").read_text(encoding="utf-8"))["elements"])
 
 
 def unknown_elements(card: dict[str, Any], elements: Iterable[str]) -> list[str]:

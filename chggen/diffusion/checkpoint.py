@@ -6,7 +6,6 @@ elements, errors by noise level, hardware, time. Its ``hash`` must fit the weigh
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from chggen.diffusion.card import card_path, read_card, resolve
 from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.settings import NetworkSettings
 from chggen.errors import CheckpointError
+from chggen.run.atomic import write_bytes, write_text
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -31,17 +31,6 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
         digest.update(value.view(torch.uint8).numpy().tobytes() if value.numel() else b"")
     return digest.hexdigest()[:16]
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data`` in one step, flushed to disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def save_network(path: Path, network: ScoreNetwork, card: Mapping[str, Any]) -> str:
@@ -60,8 +49,8 @@ def save_network(path: Path, network: ScoreNetwork, card: Mapping[str, Any]) -> 
         "network": network.settings.model_dump(mode="json"),
         **card,
     }
-    write_atomic(path, save_tensors(tensors))
-    write_atomic(card_path(path), (json.dumps(full, indent=1) + "\n").encode())
+    write_bytes(path, save_tensors(tensors))
+    write_text(card_path(path), json.dumps(full, indent=1) + "\n")
     return digest
 
 

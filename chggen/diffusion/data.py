@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from chggen.diffusion.batch import Batch
 from chggen.errors import ChggenError, ConfigError
+from chggen.run.atomic import replacing
 from chggen.structure.crystal import Crystal
 from chggen.structure.files import csv_rows
 from chggen.structure.readers import cif_entries, load
@@ -202,18 +203,16 @@ class StructureData:
 
     def store(self, path: Path) -> None:
         """Keep the arrays for the next time."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.npz")
         facts = {"reasons": dict(self.reasons), "hull_filter": self.hull_filter}
-        np.savez_compressed(
-            part,
-            cells=self.cells,
-            atomic_numbers=self.atomic_numbers,
-            frac_coords=self.frac_coords,
-            sizes=self.sizes,
-            facts=json.dumps(facts),
-        )
-        part.replace(path)
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(
+                file,
+                cells=self.cells,
+                atomic_numbers=self.atomic_numbers,
+                frac_coords=self.frac_coords,
+                sizes=self.sizes,
+                facts=json.dumps(facts),
+            )
 
     def facts(self) -> dict[str, Any]:
         """What card and log say of the data."""

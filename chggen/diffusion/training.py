@@ -20,7 +20,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from chggen.diffusion.batch import Batch
-from chggen.diffusion.checkpoint import save_network, write_atomic
+from chggen.diffusion.checkpoint import save_network
 from chggen.diffusion.data import StructureData
 from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.objective import (
@@ -32,6 +32,7 @@ from chggen.diffusion.objective import (
 )
 from chggen.diffusion.settings import Preset, TrainingSettings
 from chggen.errors import CheckpointError
+from chggen.run.atomic import write_bytes
 from chggen.structure.composition import SYMBOLS
 
 #: Noise levels (Å) of the validation table.
@@ -178,7 +179,7 @@ class Trainer:
             {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
             metadata={"state": json.dumps(numbers)},
         )
-        write_atomic(directory / "state.safetensors", data)
+        write_bytes(directory / "state.safetensors", data)
 
     def resume(self, directory: Path) -> bool:
         """Take up the state in ``directory``; False if there is none.

@@ -16,7 +16,7 @@ from chggen.provenance import file_digest
 def read_earlier(path: Path, structures: Path) -> dict[str, Any]:
     """Result of an earlier run, as ``--json`` wrote it, about the same file."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         line = (str(error).splitlines() or [""])[0]
         raise ChggenError(f"--against '{path}': not readable ({line})") from error

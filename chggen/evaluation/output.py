@@ -9,6 +9,7 @@ from typing import Any
 
 from chggen.evaluation.outcomes import Outcome
 from chggen.evaluation.run import Run, strict
+from chggen.run import atomic
 from chggen.structure.crystal import row_id
 from chggen.tables import parquet
 
@@ -39,10 +40,7 @@ COSTS = (
 def write_json(result: Mapping[str, Any], path: Path) -> None:
     """Write strict JSON, replacing the file in one step."""
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text + "\n", encoding="utf-8")
-    part.replace(path)
+    atomic.write_text(path, text + "\n")
 
 
 def of_generator(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -6,8 +6,6 @@ pymatgen is imported where it is needed, so that tables can be checked without i
 import csv
 import gzip
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ import numpy as np
 
 from chggen.config.contracts import GGA, NONE, R2SCAN, Contract, require_same
 from chggen.errors import CompositionError, ReferenceCoverageError
+from chggen.run.atomic import write_text
 from chggen.structure import composition as comp
 
 if TYPE_CHECKING:
@@ -303,17 +302,7 @@ def download(path: Path, elements: list[str], contract: Contract, key: str, clie
         "corrections": contract.corrections,
         "entries": entries,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o644)
-            json.dump(content, file, cls=MontyEncoder)  # entries carry dates
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    write_text(path, json.dumps(content, cls=MontyEncoder))  # entries carry dates
 
 
 def _service_errors() -> tuple[type[Exception], ...]:

@@ -1,7 +1,5 @@
 """The way of each relaxation, kept as a trajectory of torch-sim (HDF5)."""
 
-import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from torch_sim.state import SimState
 from torch_sim.trajectory import TorchSimTrajectory
 
 from chggen.potential.evaluation import Output
+from chggen.run.atomic import replacing
 
 
 class Trajectories:
@@ -56,28 +55,23 @@ class Trajectories:
         """Write the file of a structure that has ended."""
         frames, numbers = self._frames.pop(index), self._numbers.pop(index)
         file = self.files[index]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".h5", dir=file.parent)
-        os.close(handle)
-        try:
-            with TorchSimTrajectory(name, mode="w", coerce_to_float32=False) as trajectory:
-                masses = torch.ones_like(frames[0]["positions"][:, 0])
-                states = [
-                    SimState(
-                        positions=frame["positions"],
-                        masses=masses,
-                        cell=frame["cell"][None],
-                        pbc=True,
-                        atomic_numbers=numbers,
-                    )
-                    for frame in frames
-                ]
-                steps = list(range(len(frames)))
-                trajectory.write_state(states, steps)
-                for key in ("energy", "forces", "stress"):
-                    values = torch.stack([frame[key] for frame in frames])
-                    trajectory.write_arrays({key: values}, steps)
-            Path(name).chmod(0o644)
-            Path(name).replace(file)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with (
+            replacing(file) as unfinished,
+            TorchSimTrajectory(unfinished, mode="w", coerce_to_float32=False) as trajectory,
+        ):
+            masses = torch.ones_like(frames[0]["positions"][:, 0])
+            states = [
+                SimState(
+                    positions=frame["positions"],
+                    masses=masses,
+                    cell=frame["cell"][None],
+                    pbc=True,
+                    atomic_numbers=numbers,
+                )
+                for frame in frames
+            ]
+            steps = list(range(len(frames)))
+            trajectory.write_state(states, steps)
+            for key in ("energy", "forces", "stress"):
+                values = torch.stack([frame[key] for frame in frames])
+                trajectory.write_arrays({key: values}, steps)

@@ -57,7 +57,7 @@ def job(label: str, log: str | Path, threads: int = 1) -> Iterator[Progress]:
     warnings.simplefilter("ignore")
     limit_threads(threads)
     Path(log).parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(log, mode="w")
+    handler = logging.FileHandler(log, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)

@@ -48,7 +48,7 @@ def run_ids(directory: Path) -> set[str]:
     """Names that the runs of Snakemake in ``directory`` gave their jobs."""
     found = set()
     for path in logs(directory):
-        with path.open(errors="replace") as lines:
+        with path.open(encoding="utf-8", errors="replace") as lines:
             # one per run, long before the thousands of lines about jobs
             match = next(filter(None, map(_RUN_ID.search, lines)), None)
         if match:

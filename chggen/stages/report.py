@@ -11,6 +11,7 @@ from chggen.errors import ConfigError
 from chggen.report.facts import read_headers
 from chggen.report.page import Files, render
 from chggen.run import progress as bars
+from chggen.run.atomic import write_text
 from chggen.tables import parquet
 
 _STEPS = 3
@@ -62,13 +63,5 @@ def report(  # noqa: PLR0913 - every table of a system
         {Path(path).as_posix(): provenance.file_digest(path) for path in every},
     )
     parquet.write(output_table, "report", rows, header)
-    _write(Path(output_page), page)
+    write_text(output_page, page)
     progress(_STEPS, _STEPS)
-
-
-def _write(path: Path, page: str) -> None:
-    """Write a page whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(page, encoding="utf-8")
-    unfinished.replace(path)

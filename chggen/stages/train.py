@@ -54,7 +54,7 @@ def train(
 
     def both(record: dict[str, Any]) -> None:
         log(record)
-        with (output / "log.jsonl").open("a") as file:
+        with (output / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     both({"data": data.facts()})

@@ -7,9 +7,9 @@ of pymatgen's reduced formulas), smallest integers, no brackets: ``Zn3P2S8``.
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
-from typing import Final
+from typing import Final, NamedTuple
 
 from chggen.errors import CompositionError
 
@@ -34,7 +34,7 @@ _ORDER: Final = {
     )
 }
 
-_TOKEN = re.compile(r"([A-Z][a-z]?)|(\()|(\))|(\d+(?:\.\d+)?)")
+_TOKEN = re.compile(r"([A-Z][a-z]?)|(\()|(\))|(\d+(?:\.\d+)?)", re.ASCII)
 
 
 def parse_formula(formula: str) -> dict[str, int]:
@@ -165,43 +165,123 @@ def _largest_divisor(first: Mapping[str, int], second: Mapping[str, int]) -> int
     )
 
 
-_TERM = re.compile(r"^([A-Z][a-z]?)(?:_([a-z])|([1-9]\d*))?$")
-_CLAUSE = re.compile(r"^\s*([a-z]|\d+)\s*(<=|>=|<|>|==)\s*([a-z]|\d+)\s*$")
-_OPERATORS = {
-    "<": lambda a, b: a < b,
-    ">": lambda a, b: a > b,
-    "<=": lambda a, b: a <= b,
-    ">=": lambda a, b: a >= b,
-    "==": lambda a, b: a == b,
-}
+_TERM = re.compile(r"^([A-Z][a-z]?)(?:_([a-z])|([1-9]\d{0,8}))?$", re.ASCII)
+_CLAUSE = re.compile(r"^\s*([a-z]|\d{1,9})\s*(<=|>=|<|>|==)\s*([a-z]|\d{1,9})\s*$", re.ASCII)
+#: Most compositions of one pattern: more would fill the memory of whoever reads the config.
+_MOST: Final = 1_000_000
 
 
 def element_range(pattern: str, where: str, max_atoms: int) -> list[str]:
     """Reduced compositions of a pattern such as ``Li_x Si_y`` with ``x > y``.
 
-    ``where`` is a list of comparisons between variables and integers joined by
-    ``and``; every variable runs from 1. Raises :class:`CompositionError`.
+    Walks only assignments that can still meet ``where`` and ``max_atoms``: the bounds of
+    all variables are tightened after each choice (bounds consistency), which for
+    comparisons of two sides leaves no dead end.
+
+    Args:
+        pattern: elements with a variable (one small letter), a count or neither.
+        where: comparisons between variables and integers joined by ``and``; every
+            variable runs from 1.
+        max_atoms: most atoms of an assignment, before its formula is reduced.
+
+    Returns:
+        Canonical formulas, by rising values of the variables in alphabetical order.
+
+    Raises:
+        CompositionError: names what cannot be read, or says that there are too many.
     """
     terms = [_term(token) for token in pattern.split()]
     if not terms:
         raise CompositionError(f"'{pattern}' names no element")
     variables = sorted({v for _, v, _ in terms if v})
-    clauses = [_clause(text, variables, where) for text in where.split("and")] if where else []
+    texts = where.split("and") if where.strip() else []
+    clauses = [_clause(text, variables, where) for text in texts]
+    ones = [1] * len(variables)
+    times = [*(sum(v == name for _, v, _ in terms) for name in variables), 0]
+    rest = max_atoms - sum(number for _, v, number in terms if not v)
+    limits = _Limits(times, rest, [gap for c in clauses for gap in _as_limit(c, variables)])
     found: dict[str, None] = {}
-    for values in _assignments(len(variables), max_atoms):
+    for values in _assignments(limits, [*ones, 0], [*(rest for _ in ones), 0], 0):
         bound = dict(zip(variables, values, strict=True))
-        if not all(_OPERATORS[op](_value(a, bound), _value(b, bound)) for a, op, b in clauses):
-            continue
         counts: dict[str, int] = {}
         for symbol, variable, number in terms:
             _merge(counts, {symbol: 1}, bound[variable] if variable else number)
-        if sum(counts.values()) <= max_atoms:
-            found[canonical(counts)] = None
+        found[canonical(counts)] = None
+        if len(found) > _MOST:
+            raise CompositionError(
+                f"'{pattern}' has more than {_MOST:,} compositions with max_atoms = {max_atoms}"
+            )
     return list(found)
 
 
-def _assignments(n: int, most: int) -> Iterator[tuple[int, ...]]:
-    return (v for v in itertools.product(range(1, most + 1), repeat=n) if sum(v) <= most)
+class _Limits(NamedTuple):
+    """What assignments must meet; sides of a comparison are indices of variables."""
+
+    times: Sequence[int]  # atoms per unit of each variable
+    rest: int  # atoms left for the variables
+    gaps: Sequence[tuple[int, int, int]]  # (a, b, gap): value a + gap <= value b
+
+    def tighten(self, low: list[int], high: list[int]) -> bool:
+        """Narrow bounds in place until nothing changes; False if nothing is left."""
+        changed = True
+        while changed:
+            changed = False
+            spare = self.rest - sum(t * v for t, v in zip(self.times, low, strict=True))
+            if spare < 0:
+                return False
+            for i, times in enumerate(self.times):
+                most = low[i] + spare // times if times else high[i]
+                if most < high[i]:
+                    high[i], changed = most, True
+            for a, b, gap in self.gaps:
+                if low[a] + gap > low[b]:
+                    low[b], changed = low[a] + gap, True
+                if high[b] - gap < high[a]:
+                    high[a], changed = high[b] - gap, True
+            if any(x > y for x, y in zip(low, high, strict=True)):
+                return False
+        return True
+
+
+def _assignments(
+    limits: _Limits, low: list[int], high: list[int], place: int
+) -> Iterator[tuple[int, ...]]:
+    """Assignments within bounds, variables from ``place`` on still to be chosen.
+
+    The last of the bounds is no variable but zero, so that integers can be compared.
+    """
+    if not limits.tighten(low, high):
+        return
+    if place == len(low) - 1:
+        yield tuple(low[:-1])
+        return
+    for value in range(low[place], high[place] + 1):
+        below, above = low.copy(), high.copy()
+        below[place] = above[place] = value
+        yield from _assignments(limits, below, above, place + 1)
+
+
+def _as_limit(
+    clause: tuple[str, str, str], variables: Sequence[str]
+) -> Iterator[tuple[int, int, int]]:
+    """A comparison as gaps of :class:`_Limits`."""
+    (a, x), (b, y) = (
+        (variables.index(side), 0) if side.isalpha() else (len(variables), int(side))
+        for side in (clause[0], clause[2])
+    )
+    gap = x - y  # value a + x <= value b + y
+    match clause[1]:
+        case "<=":
+            yield a, b, gap
+        case "<":
+            yield a, b, gap + 1
+        case ">=":
+            yield b, a, -gap
+        case ">":
+            yield b, a, 1 - gap
+        case _:
+            yield a, b, gap
+            yield b, a, -gap
 
 
 def _term(token: str) -> tuple[str, str | None, int]:
@@ -219,7 +299,3 @@ def _clause(text: str, variables: list[str], where: str) -> tuple[str, str, str]
         if side.isalpha() and side not in variables:
             raise CompositionError(f"'{where}' names '{side}', which the pattern has not")
     return match[1], match[2], match[3]
-
-
-def _value(side: str, bound: Mapping[str, int]) -> int:
-    return bound[side] if side.isalpha() else int(side)

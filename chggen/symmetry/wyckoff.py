@@ -63,7 +63,7 @@ def positions(number: int) -> tuple[Position, ...]:
 @cache
 def prior() -> Mapping[str, Any]:
     """Fitted parameters and frequencies; see ``chggen/data/SOURCES.md``."""
-    text = (files("chggen") / "data" / PRIOR).read_text()
+    text = (files("chggen") / "data" / PRIOR).read_text(encoding="utf-8")
     content: Mapping[str, Any] = json.loads(text)
     return content
 

@@ -1,30 +1,15 @@
-"""Structures out of tables: CIF, extended XYZ, and a look on the terminal."""
+"""Structures out of tables: CIF and extended XYZ."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from chggen.errors import ChggenError
+from chggen.run.atomic import replacing
 from chggen.structure.crystal import Crystal, has_structure
 from chggen.tables import parquet
 from chggen.tables.schema import SCHEMAS
-
-#: Columns shown when none are named, where the table has them.
-_USUAL = (
-    "id",
-    "composition",
-    "route",
-    "status",
-    "n_atoms",
-    "space_group_symbol",
-    "decomposition_energy",
-    "dft_decomposition_energy",
-    "energy_per_atom",
-    "min_distance",
-    "rank",
-    "reason",
-)
+from chggen.tables.where import parse_where
 
 
 def export(
@@ -41,30 +26,44 @@ def export(
         output: directory of ``<id>.cif`` files, or the ``.extxyz`` file.
         kind: ``cif`` or ``extxyz``.
         ids: only these rows.
-        where: only rows where this boolean column is true.
+        where: only rows that meet this: ``selected``, ``rank=1``, ``n_atoms<=20 and symmetric``.
+
+    Raises:
+        ChggenError: names the option, column, row or file that does not fit.
     """
     if kind not in {"cif", "extxyz"}:
         raise ChggenError(f"--format '{kind}': must be cif or extxyz")
     name = parquet.table_name(source)
     rows = parquet.read(source, name)
-    if where is not None and where not in SCHEMAS[name].names:
-        raise ChggenError(f"{source}: table '{name}' has no column '{where}'")
+    if not {"cell", "composition"} <= set(SCHEMAS[name].names):
+        raise ChggenError(f"{source}: table '{name}' has no structures")
+    meets = parse_where(where, SCHEMAS[name]) if where is not None else None
     missing = sorted(set(ids or ()) - {row["id"] for row in rows})
     if missing:
         raise ChggenError(f"{source}: no row '{missing[0]}'")
     chosen = [
         row
         for row in rows
-        if (not ids or row["id"] in ids) and (where is None or row[where]) and has_structure(row)
+        if (not ids or row["id"] in ids) and (meets is None or meets(row)) and has_structure(row)
     ]
     path = _cif(chosen, output) if kind == "cif" else _extxyz(chosen, output)
     return f"{len(chosen)} of {len(rows)} rows written to {path}"
 
 
+def _require_folder(path: Path) -> None:
+    """Make a folder; raises :class:`ChggenError` where a file is in its place."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ChggenError(f"--output '{path}': is a file, or lies in one; name a folder") from error
+    except OSError as error:
+        raise ChggenError(f"--output '{path}': {error.strerror}") from error
+
+
 def _cif(rows: Sequence[Mapping[str, Any]], output: Path) -> Path:
     from pymatgen.io.cif import CifWriter
 
-    output.mkdir(parents=True, exist_ok=True)
+    _require_folder(output)
     for row in rows:
         structure = Crystal.from_row(row).to_structure()
         CifWriter(structure).write_file(output / f"{row['composition']}-{row['id']}.cif")
@@ -76,7 +75,9 @@ def _extxyz(rows: Sequence[Mapping[str, Any]], output: Path) -> Path:
     from ase.io import write
 
     path = output if output.suffix else output.with_suffix(".extxyz")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise ChggenError(f"--output '{path}': is a folder; name a file")
+    _require_folder(path.parent)
     frames = []
     for row in rows:
         crystal = Crystal.from_row(row)
@@ -93,48 +94,6 @@ def _extxyz(rows: Sequence[Mapping[str, Any]], output: Path) -> Path:
             if k not in skip and v is not None and not isinstance(v, list) and v != ""
         }
         frames.append(atoms)
-    write(path, frames, format="extxyz")
+    with replacing(path) as unfinished:
+        write(unfinished, frames, format="extxyz")
     return path
-
-
-def show(
-    source: Path, columns: Sequence[str] | None = None, sort: str | None = None, most: int = 20
-) -> None:
-    """Print how many rows of a table have each status, and the first rows.
-
-    Args:
-        source: table.
-        columns: to print; the usual ones if not given.
-        sort: column to sort by, nulls last.
-        most: rows to print.
-
-    Raises:
-        ChggenError: the table has no such column.
-    """
-    from rich.console import Console
-    from rich.table import Table
-
-    name = parquet.table_name(source)
-    known = SCHEMAS[name].names
-    rows = parquet.read(source, name)
-    for column in [*(columns or ()), *([sort] if sort else [])]:
-        if column not in known:
-            raise ChggenError(f"{source}: table '{name}' has no column '{column}'")
-    shown = list(columns or [c for c in _USUAL if c in known] or known)
-    if sort:
-        rows.sort(key=lambda r: (r[sort] is None, r[sort] if r[sort] is not None else 0))
-    console = Console()
-    console.print(f"[bold]{name}[/bold]: {len(rows)} rows")
-    if "status" in known:
-        counts = Counter(row["status"] for row in rows).most_common()
-        console.print("  ".join(f"{status} {n}" for status, n in counts))
-    table = Table(*shown)
-    for row in rows[:most]:
-        table.add_row(*(_cell(row[column]) for column in shown))
-    console.print(table)
-
-
-def _cell(value: Any) -> str:  # noqa: ANN401
-    if value is None:
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -6,8 +6,6 @@ that looks finished.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chggen.errors import Status, TableError
+from chggen.run.atomic import replacing
 from chggen.tables.schema import REQUIRED, SCHEMA_VERSION, SCHEMAS
 
 Row = dict[str, Any]
@@ -41,18 +40,8 @@ def write(
     table = from_rows(name, rows, path)
     footer = {_HEADER: json.dumps(dict(header), sort_keys=True).encode()}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **footer})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            # mkstemp makes 0600; results are meant to be shared like any other file
-            os.fchmod(file.fileno(), 0o644)
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
 
 
 def from_rows(name: str, rows: Sequence[Mapping[str, Any]], where: object = "") -> pa.Table:

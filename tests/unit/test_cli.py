@@ -1,6 +1,9 @@
 """``chggen VERB``: what it says, what it writes, and how it fails."""
 
+import csv
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +91,106 @@ def test_export_some(table: Path, tmp_path: Path) -> None:
             run("export", table, *arguments, "-o", tmp_path / "c")
 
 
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [
+        ("converged", 2),
+        ("energy_per_atom<-3.5", 1),
+        ("index=1", 1),
+        ("index >= 0 and energy_per_atom > -3.5", 1),
+        ("status=ok", 2),
+        ("status != 'ok'", 0),  # it has no structure
+        ("converged=false", 0),
+        ("fmax<1", 0),  # no value
+    ],
+)
+def test_export_where(table: Path, tmp_path: Path, where: str, count: int) -> None:
+    assert f"{count} of 3" in run("export", table, "--where", where, "-o", tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("index", "compare it with a value"),
+        ("status", "compare it with a value"),
+        ("index=x", "is a number"),
+        ("index<nan", "is a number"),
+        ("status<ok", "is text"),
+        ("status=ok or index=1", "is text"),
+        ("index=1 or index=2", "is a number"),
+        ("converged=1", "is true or false"),
+        ("cell=1", "holds lists"),
+        ("shiny=1", "no column 'shiny'"),
+        ("", "no condition"),
+        ("index=", "is a number"),
+    ],
+)
+def test_export_where_unclear(table: Path, tmp_path: Path, where: str, words: str) -> None:
+    with pytest.raises(ChggenError, match=words) as caught:
+        run("export", table, "--where", where, "-o", tmp_path / "a")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "a").exists()
+
+
+def test_output_that_is_taken(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.extxyz").mkdir()
+    for arguments in (
+        ["export", table, "-o", tmp_path / "file"],
+        ["export", table, "-o", tmp_path / "file" / "x"],
+        ["export", table, "-f", "extxyz", "-o", tmp_path / "folder.extxyz"],
+        ["relax", table, "-o", tmp_path / "folder.extxyz"],
+        ["relax", table, "-o", tmp_path / "file" / "x.parquet"],
+    ):
+        with pytest.raises(ChggenError, match="--output"):
+            run(*arguments)
+
+
+def test_show_fits_and_never_cuts_a_number(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    output = run("show", table)
+    assert max(map(len, output.splitlines())) <= 80
+    assert "-3.0000" in output
+    assert "row2" in output
+    assert "exploded" in output
+    monkeypatch.setenv("COLUMNS", "30")
+    output = run("show", table, "-k", "reason", "-k", "energy_per_atom", "-k", "random_seed")
+    assert "-3.0000" in output
+    assert "\N{HORIZONTAL ELLIPSIS}" not in output
+    wide = run("show", table, "--wide")
+    assert "formula_" in wide
+    assert max(map(len, wide.splitlines())) > 200
+
+
+def test_show_csv(table: Path) -> None:
+    lines = list(csv.DictReader(io.StringIO(run("show", table, "--csv"))))
+    assert [line["id"] for line in lines] == ["row0", "row1", "row2"]
+    assert float(lines[0]["energy_per_atom"]) == -3.0
+    assert json.loads(lines[0]["atomic_numbers"]) == [30, 16]
+    assert lines[2]["cell"] == ""
+    assert run("show", table, "--csv", "-k", "id", "-n", "1") == "id\nrow0\n"
+
+
+def test_show_where_the_terminal_has_no_such_letter(tmp_path: Path) -> None:
+    path = tmp_path / "relaxed.parquet"
+    parquet.write(
+        path,
+        "relaxed",
+        [row(0) | {"reason": "0.4 \N{ANGSTROM SIGN} apart \N{GREEK SMALL LETTER SIGMA}"}],
+        {},
+    )
+    for encoding in ("latin-1", "ascii"):
+        result = subprocess.run(
+            [sys.executable, "-m", "chggen.cli", "show", str(path), "-k", "reason"],
+            capture_output=True,
+            check=False,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+            timeout=300,
+        )
+        assert result.returncode == 0, result.stderr
+        assert b"apart ?" in result.stdout
+
+
 def test_show(table: Path) -> None:
     output = run("show", table, "-k", "id", "-k", "status", "--sort", "energy_per_atom")
     assert "3 rows" in output
@@ -102,6 +205,8 @@ def test_show(table: Path) -> None:
 def test_check_says_what_would_be_made() -> None:
     output = run("check", ROOT / "config" / "config.yaml")
     assert "Zn-P-S: 2 compositions" in output
+    assert "elements: P S Zn" in output
+    assert "ZnP2S6 Zn2P2S7" in " ".join(output.split())
     assert json.loads(run("check", "unused.yaml", "--schema"))["title"] == "Config"
     with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
         run("check", "nowhere.yaml")

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from chggen.campaign.plan import Campaign
 from chggen.config import load as configfile
@@ -111,7 +113,7 @@ def test_symmetry(value: Any) -> None:
 
 
 def test_checkpoint_must_know_the_elements(tmp_path: Path) -> None:
-    (tmp_path / "net.safetensors").write_bytes(b"")
+    save_file({"weight": np.zeros(3)}, tmp_path / "net.safetensors")
     card = {"hash": "0", "network": {}, "elements": {"Zn": 1, "S": 1}}
     (tmp_path / "net.json").write_text(json.dumps(card))
     text = line_of(changed("generate/checkpoint", str(tmp_path / "net.safetensors")))

@@ -12,6 +12,7 @@ from chggen.cli import app
 from chggen.config.dft import DftConfig, cannot_run
 from chggen.errors import ConfigError
 from chggen.structure.crystal import Crystal
+from tests.stand_ins.potcars import fake_potcars
 
 HERE = Path(__file__).parents[2]
 
@@ -67,7 +68,7 @@ def test_calculations_are_planned_only_where_they_can_run(
     assert not any("collected" in target for target in without.targets())
     assert any("submitted" in target for target in without.targets())
     inputs = without.settings("submit", "Zn-S")
-    monkeypatch.setenv("PMG_VASP_PSP_DIR", str(tmp_path))
+    monkeypatch.setenv("PMG_VASP_PSP_DIR", str(fake_potcars(tmp_path / "psp", ("Zn", "S"))))
     able = campaign(asked)
     assert able.notice is None
     assert "results/Zn-S/collected.parquet" in able.targets()
