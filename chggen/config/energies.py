@@ -217,7 +217,7 @@ def tensor_sizes(path: Path) -> dict[str, int]:
         with safe_open(path, framework="numpy") as file:
             return {key: math.prod(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError) as error:
-        raise ConfigError(f"is not a readable safetensors file ({error})") from error
+        raise ConfigError(f"is not a safetensors file, or is damaged ({error})") from error
 
 
 def require_content(path: Path) -> None:

@@ -267,7 +267,7 @@ def wrong(tmp_path: Path):
     bare = tmp_path / "bare.safetensors"
     bare.write_bytes(good.read_bytes())
     lone = tmp_path / "weights.pt"
-    lone.write_bytes(b"")
+    lone.write_bytes(b"weights")
     pickled = tmp_path / "old.pth.tar"
     pickled.write_bytes(b"\x80\x04N.")
     gga = {"functional": "GGA/GGA+U", "corrections": "MP2020"}
