@@ -10,19 +10,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from chggen.campaign import checks
 from chggen.campaign import dft_checks as verification
 from chggen.campaign.leftover import leftover
 from chggen.campaign.seeds import Shard
 from chggen.config import load as configfile
-from chggen.config.contracts import require_same
 from chggen.config.energies import ReferenceConfig, check_potential, is_chgnet, potential_contract
 from chggen.config.model import Config
 from chggen.config.stages import GENERATORS, generator_plugins
 from chggen.config.text import read_yaml
 from chggen.diffusion import card as checkpoints
-from chggen.errors import CheckpointError, ConfigError, ContractError
+from chggen.errors import CheckpointError, ConfigError
 from chggen.provenance import code_digest, file_digest
-from chggen.reference.reference import contract_of, coverage_problem
+from chggen.reference.reference import coverage_problem
 from chggen.structure import composition as comp
 from chggen.structure import files as structurefiles
 
@@ -41,9 +41,6 @@ SECTIONS = {
 
 #: Generators that fill cells which the campaign draws, each shard for itself.
 CELL_FILLERS = ("diffusion", "random", "pyxtal")
-
-#: Shards have five jobs each, all of which Snakemake holds in memory.
-_MOST_SHARDS = 1_000_000
 
 #: Heaviest element that CHGNet knows (its embedding has 94 rows).
 _HEAVIEST = 94
@@ -300,7 +297,7 @@ class Campaign:
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for everything that can be checked before a job starts."""
-        self._check_size()
+        checks.size(self.config)
         named = self._check_potentials()
         for name, system in self.config.systems.items():
             where = f"config: systems.{name}"
@@ -311,7 +308,7 @@ class Campaign:
             problem = coverage_problem(system.reference, elements, system.phases)
             if problem:
                 raise ConfigError(f"{where}.reference: {problem}")
-            self._check_contracts(name)
+            checks.contracts(self.config, name)
             verification.check(self.config, name)
             unseen = sorted(elements - checkpoints.volume_elements())
             draws = self.config.generate.draws_cells
@@ -333,19 +330,6 @@ class Campaign:
             except ConfigError as error:
                 raise ConfigError(f"config: generate.path = '{path}': {error}") from error
 
-    def _check_size(self) -> None:
-        """Results have a place, and the jobs a number that a workflow can plan."""
-        results = self.config.results
-        taken = next((p for p in (results, *results.parents) if p.exists()), None)
-        if taken is not None and not taken.is_dir():
-            raise ConfigError(f"config: results = '{results}': '{taken}' is a file")
-        shards = sum(len(s.formulas()) * s.lattice_seeds for s in self.config.systems.values())
-        if shards > _MOST_SHARDS:
-            raise ConfigError(
-                f"config: systems: {shards:,} shards (compositions x lattice_seeds); a workflow"
-                f" takes at most {_MOST_SHARDS:,}: more structures go into lattices_per_seed"
-            )
-
     def _check_potentials(self) -> dict[str, str]:
         """Names, definitions and files; gives the keys that name a potential."""
         named, own = self._named_potentials, self.config.potentials
@@ -360,42 +344,6 @@ class Campaign:
             except ConfigError as error:
                 raise ConfigError(f"config: potentials.{name}.{error}") from error
         return named
-
-    def _check_contracts(self, name: str) -> None:
-        """Each reference of a system has the contract of the potential it judges."""
-        system, screen = self.config.systems[name], self.config.screen
-        pairs = []
-        if system.reference.source != "potential":  # whose energies are its own
-            pairs.append(("reference", self.config.relax.potential, system.reference))
-        if screen.second_potential is not None and system.second_reference is not None:
-            second = system.second_reference
-            pairs.append(("second_reference", screen.second_potential, second))
-            problem = coverage_problem(second, system.elements)
-            if problem:
-                raise ConfigError(f"config: systems.{name}.second_reference: {problem}")
-        for key, potential, reference in pairs:
-            contract = potential_contract(potential, self.config.potentials)
-            try:
-                require_same(contract, potential, contract_of(reference), "the reference")
-            except ContractError as error:
-                raise ConfigError(f"config: systems.{name}.{key}: {error}") from error
-        self._check_second_threshold(name)
-
-    def _check_second_threshold(self, name: str) -> None:
-        """A threshold on an E_d that no structure could ever get is a mistake."""
-        system, screen = self.config.systems[name], self.config.screen
-        second = screen.second_potential
-        if second is None or screen.second_threshold is None or system.second_reference:
-            return
-        contract = potential_contract(second, self.config.potentials)
-        same = contract == contract_of(system.reference)
-        if system.reference.source == "potential":
-            same = second == self.config.relax.potential
-        if not same:
-            raise ConfigError(
-                f"config: screen.second_threshold = {screen.second_threshold:g}:"
-                f" systems.{name} has no second_reference for {second}"
-            )
 
     def _check_checkpoints(self, elements: set[str]) -> None:
         for stage in ("generate", "inpaint"):

@@ -1,0 +1,65 @@
+"""What can be checked of a whole configuration before any job starts.
+
+Used at parse time: no torch, no pymatgen.
+"""
+
+from chggen.config.contracts import require_same
+from chggen.config.energies import potential_contract
+from chggen.config.model import Config
+from chggen.errors import ConfigError, ContractError
+from chggen.reference.reference import contract_of, coverage_problem
+
+#: Shards have five jobs each, all of which Snakemake holds in memory.
+_MOST_SHARDS = 1_000_000
+
+
+def size(config: Config) -> None:
+    """Results have a place, and the jobs a number that a workflow can plan."""
+    results = config.results
+    taken = next((p for p in (results, *results.parents) if p.exists()), None)
+    if taken is not None and not taken.is_dir():
+        raise ConfigError(f"config: results = '{results}': '{taken}' is a file")
+    shards = sum(len(s.formulas()) * s.lattice_seeds for s in config.systems.values())
+    if shards > _MOST_SHARDS:
+        raise ConfigError(
+            f"config: systems: {shards:,} shards (compositions x lattice_seeds); a workflow"
+            f" takes at most {_MOST_SHARDS:,}: more structures go into lattices_per_seed"
+        )
+
+
+def contracts(config: Config, name: str) -> None:
+    """Each reference of a system has the contract of the potential it judges."""
+    system, screen = config.systems[name], config.screen
+    pairs = []
+    if system.reference.source != "potential":  # whose energies are its own
+        pairs.append(("reference", config.relax.potential, system.reference))
+    if screen.second_potential is not None and system.second_reference is not None:
+        second = system.second_reference
+        pairs.append(("second_reference", screen.second_potential, second))
+        problem = coverage_problem(second, system.elements)
+        if problem:
+            raise ConfigError(f"config: systems.{name}.second_reference: {problem}")
+    for key, potential, reference in pairs:
+        contract = potential_contract(potential, config.potentials)
+        try:
+            require_same(contract, potential, contract_of(reference), "the reference")
+        except ContractError as error:
+            raise ConfigError(f"config: systems.{name}.{key}: {error}") from error
+    _second_threshold(config, name)
+
+
+def _second_threshold(config: Config, name: str) -> None:
+    """A threshold on an E_d that no structure could ever get is a mistake."""
+    system, screen = config.systems[name], config.screen
+    second = screen.second_potential
+    if second is None or screen.second_threshold is None or system.second_reference:
+        return
+    contract = potential_contract(second, config.potentials)
+    same = contract == contract_of(system.reference)
+    if system.reference.source == "potential":
+        same = second == config.relax.potential
+    if not same:
+        raise ConfigError(
+            f"config: screen.second_threshold = {screen.second_threshold:g}:"
+            f" systems.{name} has no second_reference for {second}"
+        )
