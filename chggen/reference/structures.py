@@ -12,25 +12,22 @@ from chggen.reference.reference import project_entries
 from chggen.structure import composition as comp
 from chggen.structure import files as structurefiles
 from chggen.structure.crystal import Crystal
+from chggen.structure.outcome import Outcome
 from chggen.structure.readers import entries, load
 from chggen.tables.parquet import Row
 
 
 @dataclass(frozen=True)
-class Given:
+class Given(Outcome):
     """A competing phase before any calculation.
 
     Args:
         label: its name in its source.
         composition: canonical formula; empty if it cannot be known.
-        crystal: its structure; None if there is none.
-        reason: why there is none, in one line; empty otherwise.
     """
 
-    label: str
-    composition: str
-    crystal: Crystal | None
-    reason: str = ""
+    label: str = ""
+    composition: str = ""
 
     def row(self, system: str, index: int) -> Row:
         """Start of its row in a table: of no shard, and nothing about it is random."""
@@ -108,7 +105,7 @@ def _of_files(path: Path, system: set[str]) -> Collection:
         if not system.issuperset(comp.parse_formula(formula) if formula else ()):
             outside += 1
             continue
-        phases.append(Given(entry.origin, formula, placed.crystal, placed.reason))
+        phases.append(Given(placed.crystal, placed.reason, entry.origin, formula))
     files = structurefiles.cif_files(path) if path.is_dir() else [path]
     newest = max(file.stat().st_mtime for file in files)
     date = datetime.fromtimestamp(newest, UTC).date().isoformat()
@@ -123,6 +120,6 @@ def _of_project(config: ReferenceConfig, system: set[str], client: Client) -> Co
         ordered = structure is not None and structure.is_ordered
         crystal = Crystal.from_structure(structure) if structure is not None and ordered else None
         reason = "" if ordered else "the entry has no ordered structure"
-        phases.append(Given(phase.label, phase.composition, crystal, reason))
+        phases.append(Given(crystal, reason, phase.label, phase.composition))
     source = f"{found.origin.get('source', 'Materials Project')} structures"
     return Collection(source, found.origin.get("date", ""), phases)
