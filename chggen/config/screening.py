@@ -34,6 +34,9 @@ class ScreenConfig(Strict):
     swollen: Positive = 1.25
     """Volume, as a multiple of the one expected for the composition, from which the report
     calls a structure swollen."""
+    max_swollen: Count | None = 5
+    """Maximum number of those that are swollen and bonded in fewer than three dimensions, whose
+    energies a potential without dispersion gets wrong; empty: no limit."""
     require_symmetric: bool = False
     """Select only structures with a space group above P-1."""
     second_potential: Words | None = None

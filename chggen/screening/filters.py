@@ -23,6 +23,8 @@ class Filter(StrEnum):
     NOT_SYMMETRIC = "not_symmetric"
     #: a better one goes on that differs by the stacking of the same layers (or chains, molecules)
     SAME_FAMILY = "same_family"
+    #: ``screen.max_swollen`` better ones of its composition are swollen and not 3D as well
+    SWOLLEN = "swollen"
     #: ``screen.max_per_space_group`` better ones have its composition and space group
     SPACE_GROUP_FULL = "space_group_full"
     #: ``screen.max_selected`` better ones have its composition
@@ -43,6 +45,7 @@ FILTER_TEXT: Final[dict[Filter, str]] = {
     Filter.KNOWN_PHASE: "known phase",
     Filter.NOT_SYMMETRIC: "no space group above P-1",
     Filter.SAME_FAMILY: "another stacking of a better structure",
+    Filter.SWOLLEN: "limit of swollen structures reached",
     Filter.SPACE_GROUP_FULL: "limit per space group reached",
     Filter.OVER_LIMIT: "limit per composition reached",
     Filter.SECOND_THRESHOLD: "E_d from the second potential at or above its threshold",

@@ -20,7 +20,7 @@ from chggen.relaxation.constraints import Mask
 from chggen.relaxation.pool import Relaxation, relax
 from chggen.run import progress as bars
 from chggen.screening.comparing import in_order
-from chggen.screening.judging import valid
+from chggen.screening.judging import swollen, valid
 from chggen.structure.crystal import Crystal
 from chggen.symmetry.primitive import primitive
 from chggen.tables.frames import fill
@@ -49,6 +49,10 @@ def first_cut(frame: pd.DataFrame, settings: ScreenConfig, margin: float) -> pd.
     good = valid(frame) & frame["duplicate_of"].isna() & frame["known_phase"].isna()
     able = in_order(frame[good & frame["decomposition_energy"].notna()])
     able = able[able.groupby(["composition", "family"]).cumcount() < FAMILY_MEMBERS]
+    if settings.max_swollen is not None:
+        loose = able[swollen(able)]
+        place = loose.groupby("composition").cumcount()
+        able = able.drop(loose.index[place >= SPARE * settings.max_swollen])
     place = able.groupby("composition").cumcount()
     low = able["decomposition_energy"] < settings.threshold + margin
     if settings.best_per_composition:

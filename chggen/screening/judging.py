@@ -23,6 +23,7 @@ from chggen.tables.parquet import Row
 
 #: A structure closer to the hull than this (eV/atom) is on it.
 _ON_HULL = 1e-8
+_FRAMEWORK = 3
 #: What :func:`judge` and :func:`.compare` fill, of rows with a relaxed structure.
 VERDICTS = (
     *("distance_ratio", "too_close", "closest_pair", "volume_ratio", "swollen", "parts"),
@@ -75,6 +76,12 @@ def valid(frame: pd.DataFrame) -> pd.Series:
     converged = frame["converged"].fillna(value=False).astype(bool)
     close = frame["too_close"].fillna(value=True).astype(bool)
     return (frame["status"] == Status.OK).astype(bool) & converged & ~close
+
+
+def swollen(frame: pd.DataFrame) -> pd.Series:
+    """True for swollen structures that are bonded in fewer than three dimensions."""
+    low = (frame["dimensionality"] < _FRAMEWORK).fillna(value=False).astype(bool)
+    return low & frame["swollen"].fillna(value=False).astype(bool)
 
 
 def campaign_hull(frame: pd.DataFrame, reference: Reference) -> None:

@@ -8,6 +8,7 @@ from chggen.config.screening import ScreenConfig
 from chggen.errors import STATUS_TEXT, Status
 from chggen.screening.comparing import in_order
 from chggen.screening.filters import Filter
+from chggen.screening.judging import swollen
 
 #: A filter that a row fails by itself: which rows, and what to say of each.
 _Check = tuple[Filter, pd.Series, pd.Series]
@@ -122,6 +123,12 @@ def _limit(frame: pd.DataFrame, able: pd.DataFrame, settings: ScreenConfig) -> N
     _stop_rows(frame, mates[stop], Filter.SAME_FAMILY, "another stacking of " + head[stop])
     not_again = "not relaxed again: enough better structures after the first relaxation"
     _stop_rows(frame, mates[~stop], Filter.OVER_LIMIT, not_again)
+    if settings.max_swollen is not None:
+        loose = first[swollen(first)]
+        over = loose.index[loose.groupby("composition").cumcount() >= settings.max_swollen]
+        enough = f"{settings.max_swollen} better swollen structures of its composition"
+        _stop_rows(frame, over, Filter.SWOLLEN, enough)
+        first = first.drop(over)
     most = settings.max_per_space_group
     if most is not None:
         place = first.groupby(["composition", "space_group_number"]).cumcount()

@@ -102,6 +102,18 @@ def test_limits_keep_the_best() -> None:
     assert filters(rows, max_selected=1)["other"] == "selected"
 
 
+def test_swollen_layers_leave_room() -> None:
+    loose = {"swollen": True, "dimensionality": 2}
+    rows = [row(f"layer {i}", 0.01 * i, **loose) for i in range(4)]
+    rows += [row("compact layer", 0.05, swollen=False, dimensionality=2)]
+    rows += [row("open framework", 0.06, swollen=True, dimensionality=3)]
+    assert filters(rows, max_swollen=2, max_selected=4) == {
+        "layer 0": "selected", "layer 1": "selected", "layer 2": "swollen", "layer 3": "swollen",
+        "compact layer": "selected", "open framework": "selected",
+    }  # fmt: skip
+    assert filters(rows, max_swollen=None, max_selected=4)["open framework"] == "over_limit"
+
+
 def test_the_best_of_a_composition_goes_on_though_it_is_above() -> None:
     rows = [
         row("steps", 0.1, status=Status.NOT_CONVERGED, converged=False),
