@@ -15,7 +15,13 @@ from chggen.campaign import dft_checks as verification
 from chggen.campaign.leftover import leftover
 from chggen.campaign.seeds import Shard
 from chggen.config import load as configfile
-from chggen.config.energies import ReferenceConfig, check_potential, is_chgnet, potential_contract
+from chggen.config.energies import (
+    ReferenceConfig,
+    check_potential,
+    check_precision,
+    potential_contract,
+    untrained_elements,
+)
 from chggen.config.model import Config
 from chggen.config.stages import GENERATORS, generator_plugins
 from chggen.config.text import read_yaml
@@ -23,7 +29,6 @@ from chggen.diffusion import card as checkpoints
 from chggen.errors import CheckpointError, ConfigError
 from chggen.provenance import code_digest, file_digest
 from chggen.reference.reference import coverage_problem
-from chggen.structure import composition as comp
 from chggen.structure import files as structurefiles
 
 #: The stages of one shard, and of one system, in order.
@@ -41,9 +46,6 @@ SECTIONS = {
 
 #: Generators that fill cells which the campaign draws, each shard for itself.
 CELL_FILLERS = ("diffusion", "random", "pyxtal")
-
-#: Heaviest element that CHGNet knows (its embedding has 94 rows).
-_HEAVIEST = 94
 
 
 @dataclass(frozen=True)
@@ -302,9 +304,13 @@ class Campaign:
         for name, system in self.config.systems.items():
             where = f"config: systems.{name}"
             elements = system.elements
-            heavy = sorted(e for e in elements if comp.ATOMIC_NUMBERS[e] > _HEAVIEST)
-            if heavy and any(is_chgnet(p, self.config.potentials) for p in named.values()):
-                raise ConfigError(f"{where}.compositions: CHGNet was not trained on {heavy[0]}")
+            for key, potential in named.items():
+                unknown = untrained_elements(potential, elements, self.config.potentials)
+                if unknown:
+                    raise ConfigError(
+                        f"{where}.compositions: {key} = '{potential}' was not trained on"
+                        f" {', '.join(unknown)}"
+                    )
             problem = coverage_problem(system.reference, elements, system.phases)
             if problem:
                 raise ConfigError(f"{where}.reference: {problem}")
@@ -343,6 +349,10 @@ class Campaign:
                 check_potential(own[name])
             except ConfigError as error:
                 raise ConfigError(f"config: potentials.{name}.{error}") from error
+        try:
+            check_precision(self.config.relax.potential, self.config.relax.precision, own)
+        except ConfigError as error:
+            raise ConfigError(f"config: {error}") from error
         return named
 
     def _check_checkpoints(self, elements: set[str]) -> None:

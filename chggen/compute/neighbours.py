@@ -1,4 +1,9 @@
-"""One way to torch-sim's batched neighbour list, with its imports kept quiet."""
+"""Neighbour lists: the only place that asks for one, and one that no density can overflow.
+
+On the CPU this is vesin (https://github.com/Luthaf/vesin), whose lists grow with what they
+find. torch-sim's default list, of the same speed there and faster on a GPU, holds a number
+of neighbours that fits 0.2 atoms per Å³ and raises beyond it; on a GPU it is tried first.
+"""
 
 import contextlib
 import os
@@ -8,10 +13,12 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
+from vesin import NeighborList
 
-NeighbourList = Callable[..., tuple[Tensor, Tensor, Tensor]]
+Pairs = tuple[Tensor, Tensor, Tensor]
 
 
 @contextlib.contextmanager
@@ -38,59 +45,110 @@ def quietly() -> Iterator[None]:
 
 
 @cache
-def _lists() -> tuple[NeighbourList, NeighbourList, type[Exception]]:
-    """The fast list, one without limits, and what the fast one raises beyond its own."""
+def overflow_error() -> type[Exception]:
+    """What torch-sim's default list raises where neighbours crowd."""
+    return _gpu_list()[1]
+
+
+@cache
+def _gpu_list() -> tuple[Callable[..., Pairs], type[Exception]]:
+    """torch-sim's list, and what it raises where neighbours crowd."""
     with quietly():
         from nvalchemiops.neighbors.neighbor_utils import (  # type: ignore[import-untyped]
             NeighborOverflowError,
         )
-        from torch_sim.neighbors import torch_nl_n2, torchsim_nl
-    return torchsim_nl, torch_nl_n2, NeighborOverflowError
+        from torch_sim.neighbors import torchsim_nl
+    return torchsim_nl, NeighborOverflowError
 
 
 def neighbour_list(
-    positions: Tensor, cells: Tensor, system: Tensor, cutoff: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """All pairs closer than ``cutoff`` (Å), periodic images included.
+    positions: Tensor, cells: Tensor, system: Tensor, cutoff: float, *, once: bool = False
+) -> Pairs:
+    """All pairs closer than ``cutoff`` (Å), periodic images included, at any density.
 
     Args:
         positions: [n, 3] Cartesian, Å, any image.
         cells: [s, 3, 3] row vectors, Å.
         system: [n] crystal of each atom, ascending.
         cutoff: radius, Å.
+        once: each pair in one of its directions only (which one is not defined).
 
     Returns:
-        centre [e], ascending, neighbour [e] and vector from one to the other [e, 3] in Å.
+        centre [e], ascending unless ``once``, neighbour [e] and vector from one to the other
+        [e, 3] in Å, computed in the precision of the positions.
+
+    Raises:
+        RuntimeError: a coordinate is not a finite number, or a cell is flat.
     """
-    centre, other, shifts = _pairs(positions, cells, system, cutoff)
-    if bool((centre.diff() < 0).any()):  # the fast list is in order
-        order = torch.argsort(centre, stable=True)
-        centre, other, shifts = centre[order], other[order], shifts[order]
+    # vesin ends the process for a cell that is not a number
+    if not (bool(torch.isfinite(cells).all()) and bool(torch.isfinite(positions).all())):
+        raise RuntimeError("coordinates are not finite numbers")
+    centre, other, shifts = _pairs(positions, cells, system, cutoff, once=once)
     offset = torch.einsum("ei,eij->ej", shifts.to(positions.dtype), cells[system[centre]])
     return centre, other, positions[other] - positions[centre] + offset
 
 
-def _pairs(
-    positions: Tensor, cells: Tensor, system: Tensor, cutoff: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Centre [e], neighbour [e], shifts [e, 3].
-
-    The fast list holds a number of neighbours that fits 0.2 atoms per Å³. Where a crystal
-    exceeds it (atoms drawn at random can crowd), the batch is halved until that crystal
-    is alone, and only it takes the list without limit.
-    """
-    fast, unlimited, overflow = _lists()
-    pbc = torch.ones(len(cells), 3, dtype=torch.bool, device=positions.device)
-    try:
-        mapping, _, shifts = fast(positions, cells, pbc, cutoff, system)
-    except overflow:
-        if len(cells) == 1:
-            mapping, _, shifts = unlimited(positions, cells, pbc, cutoff, system)
+def _pairs(positions: Tensor, cells: Tensor, system: Tensor, cutoff: float, *, once: bool) -> Pairs:
+    """Centre [e], neighbour [e], shifts [e, 3]."""
+    if positions.is_cuda:
+        fast, overflow = _gpu_list()
+        pbc = torch.ones(len(cells), 3, dtype=torch.bool, device=cells.device)
+        try:
+            mapping, _, shifts = fast(positions, cells, pbc, cutoff, system)
+        except overflow:
+            pass  # some crystal is too dense for it
         else:
-            half = len(cells) // 2
-            cut = int((system < half).sum())
-            low = _pairs(positions[:cut], cells[:half], system[:cut], cutoff)
-            high = _pairs(positions[cut:], cells[half:], system[cut:] - half, cutoff)
-            high = (high[0] + cut, high[1] + cut, high[2])
-            return tuple(torch.cat(both) for both in zip(low, high, strict=True))  # type: ignore[return-value]
-    return mapping[0].long(), mapping[1].long(), shifts
+            found = mapping[0].long(), mapping[1].long(), shifts
+            if once:
+                forward = _is_forward(*found)
+                found = found[0][forward], found[1][forward], found[2][forward]
+            return found
+    sizes = torch.bincount(system, minlength=len(cells)).tolist()
+    points = positions.detach().double().cpu().numpy()
+    boxes = cells.detach().double().cpu().numpy()
+    search = NeighborList(cutoff=cutoff, full_list=not once, sorted=not once, n_threads=1)
+    pairs, shifts_found, first = [], [], 0
+    for box, size in zip(boxes, sizes, strict=True):
+        if size:
+            found_pairs, found_shifts = search.compute(
+                points=points[first : first + size], box=box, periodic=True, quantities="PS"
+            )
+            pairs.append(found_pairs.astype(np.int64) + first)
+            shifts_found.append(found_shifts)
+        first += size
+    table = np.concatenate([np.zeros((0, 2), dtype=np.int64), *pairs])
+    images = np.concatenate([np.zeros((0, 3), dtype=np.int32), *shifts_found])
+    centre, other = torch.from_numpy(np.ascontiguousarray(table.T)).to(positions.device)
+    return centre, other, torch.from_numpy(images).to(positions.device)
+
+
+def torch_sim_list(
+    positions: Tensor,
+    cell: Tensor,
+    pbc: Tensor,  # noqa: ARG001
+    cutoff: float,
+    system_idx: Tensor,
+    self_interaction: bool = False,  # noqa: ARG001, FBT001, FBT002
+) -> Pairs:
+    """The list under the signature by which torch-sim's models ask for one.
+
+    Args:
+        positions: [n, 3] Cartesian, Å.
+        cell: [s, 3, 3] row vectors, Å.
+        pbc: not looked at: all crystals are periodic.
+        cutoff: radius, Å.
+        system_idx: [n] crystal of each atom, ascending.
+        self_interaction: not looked at: no atom is a neighbour of itself.
+
+    Returns:
+        pairs [2, e], system of each [e], shifts [e, 3].
+    """
+    centre, other, shifts = _pairs(positions, cell.view(-1, 3, 3), system_idx, cutoff, once=False)
+    return torch.stack([centre, other]), system_idx[centre], shifts.to(positions.dtype)
+
+
+def _is_forward(centre: Tensor, other: Tensor, shifts: Tensor) -> Tensor:
+    """[e] true for one of the two directions of every pair."""
+    x, y, z = shifts.unbind(1)
+    positive = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
+    return (centre < other) | ((centre == other) & positive)

@@ -42,6 +42,20 @@ POTENTIALS: Final[dict[str, Contract]] = {
     "chgnet-r2scan": Contract(R2SCAN, NONE),
 }
 
+#: Elements that a CHGNet has an embedding for: H to Pu.
+CHGNET_ROWS: Final = 94
+
+#: Elements that each of them was never trained on, of the 94 rows of its embedding. MPtrj has
+#: 89 elements (Deng et al. 2023), without Po to Ra: their rows in the weights of 0.3.0 still
+#: have the size that they were initialised with, and 0.2.0 comes from the same data. Training
+#: on r2SCAN left just these rows and Yb's as they were (tests/unit/test_potential.py).
+NOT_IN_MPTRJ: Final = frozenset({"Po", "At", "Rn", "Fr", "Ra"})
+UNTRAINED: Final[dict[str, frozenset[str]]] = {
+    "chgnet-0.3.0": NOT_IN_MPTRJ,
+    "chgnet-0.2.0": NOT_IN_MPTRJ,
+    "chgnet-r2scan": NOT_IN_MPTRJ | {"Yb"},
+}
+
 
 def require_same(first: Contract, first_name: str, second: Contract, second_name: str) -> None:
     """Raise :class:`ContractError` unless the two may be compared."""

@@ -9,7 +9,7 @@ import importlib.util
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -17,8 +17,9 @@ from pydantic import StringConstraints, model_validator
 from safetensors import SafetensorError, safe_open
 
 from chggen.config.base import Place, Strict
-from chggen.config.contracts import POTENTIALS, Contract
+from chggen.config.contracts import CHGNET_ROWS, POTENTIALS, UNTRAINED, Contract
 from chggen.errors import ConfigError
+from chggen.structure.composition import ATOMIC_NUMBERS
 
 Words = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Kind = Literal["chgnet", "lennard-jones", "mace", "sevennet", "orb", "mattersim"]
@@ -147,8 +148,43 @@ def potential_contract(name: str, potentials: Potentials) -> Contract:
 
 
 def is_chgnet(name: str, potentials: Potentials) -> bool:
-    """Whether a potential is a CHGNet, which knows 94 elements."""
+    """Whether a potential is a CHGNet."""
     return name in POTENTIALS or (name in potentials and potentials[name].kind == "chgnet")
+
+
+def untrained_elements(name: str, elements: Iterable[str], potentials: Potentials) -> list[str]:
+    """Those of some elements that a potential surely was not trained on.
+
+    A user's CHGNet is only asked for elements that it has no row for: what it was fine-tuned
+    on is in its weights, which the job reads. Other kinds are not asked at all.
+
+    Args:
+        name: of a potential.
+        elements: symbols.
+        potentials: section ``potentials`` of the config.
+    """
+    if not is_chgnet(name, potentials):
+        return []
+    unknown = UNTRAINED.get(name, frozenset())
+    heavy = {symbol for symbol in elements if ATOMIC_NUMBERS[symbol] > CHGNET_ROWS}
+    return sorted(heavy | (set(elements) & unknown), key=ATOMIC_NUMBERS.__getitem__)
+
+
+def check_precision(name: str, precision: str, potentials: Potentials) -> None:
+    """Raise :class:`ConfigError` if ``relax.precision`` says nothing about a potential.
+
+    Args:
+        name: of the potential that relaxes.
+        precision: ``float32`` (the default) or ``float64``.
+        potentials: section ``potentials`` of the config.
+    """
+    if precision != "float32" and not is_chgnet(name, potentials):
+        kind = potentials[name].kind if name in potentials else name
+        instead = "options.precision" if "precision" in OPTIONS.get(kind, ()) else "nothing"
+        raise ConfigError(
+            f"relax.precision = '{precision}': is for CHGNets only; for '{name}' ({kind})"
+            f" the precision is set by {instead}"
+        )
 
 
 def card_path(weights: Path) -> Path:

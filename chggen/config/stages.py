@@ -124,6 +124,9 @@ class RelaxConfig(Strict):
     potential: Words = "chgnet-0.3.0"
     """Interatomic potential: ``chgnet-0.3.0``, ``chgnet-0.2.0``, ``chgnet-r2scan`` or a name
     in ``potentials``. Functional and corrections must match the reference."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Precision in which a CHGNet computes; in ``float64`` results hardly depend on the batch
+    (docs/relaxation.md). Other potentials: ``potentials.NAME.options``."""
     fmax: Positive = 0.1
     """Force criterion, eV/Å."""
     smax: Positive = 1.0

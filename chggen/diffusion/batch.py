@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from chggen.compute.packing import pack
 from chggen.structure.crystal import Crystal
 
 
@@ -37,18 +38,7 @@ class Batch:
         dtype: torch.dtype = torch.float32,
     ) -> Self:
         """Pack crystals of any size and content."""
-        sizes = torch.tensor([len(c) for c in crystals], device=device)
-
-        def pack(arrays: list[np.ndarray], kind: torch.dtype) -> Tensor:
-            return torch.as_tensor(np.concatenate(arrays), dtype=kind, device=device)
-
-        return cls(
-            pack([c.cart_coords for c in crystals], dtype),
-            pack([c.cell[None] for c in crystals], dtype),
-            pack([c.atomic_numbers for c in crystals], torch.long),
-            torch.repeat_interleave(torch.arange(len(crystals), device=device), sizes),
-            sizes,
-        )
+        return cls(*pack(crystals, device, dtype))
 
     @property
     def n_systems(self) -> int:

@@ -20,12 +20,10 @@ from e3nn import o3
 from torch import Tensor, nn
 from torch.nn import functional
 
+from chggen.compute.linear import has_onednn, onednn_linear
+
 #: (degree of neighbour feature, of spherical harmonic, of output)
 Path = tuple[int, int, int]
-#: whether torch has the operator that :func:`linear` prefers
-ONEDNN: Final = torch.backends.mkldnn.is_available() and hasattr(  # type: ignore[no-untyped-call]
-    torch.ops.mkldnn, "_linear_pointwise"
-)
 WORTH: Final = 1 << 21  # multiplications from which it is faster
 EDGES: Final = 1536  # edges whose messages (4 kB each) fit into a CPU's cache
 GATED: Final = 1  # degrees from here on are scaled by scalars, never bent by a nonlinearity
@@ -52,24 +50,15 @@ def coupling(path: Path) -> Tensor:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias`` as :func:`torch.nn.functional.linear`, by the fastest means.
 
-    On CPUs that are not Intel's, torch's own choice (MKL) leaves half of the vector width
-    unused and takes twice as long as oneDNN, which torch's compiler uses through this
-    operator. It knows no gradient, and a call of it costs some 20 µs.
+    oneDNN knows no gradient, and is worth a call from :data:`WORTH` multiplications on.
 
     Args:
         x: [..., in].
         weight: [out, in].
         bias: [out], if there is one.
     """
-    if (
-        ONEDNN
-        and not recorded()
-        and x.numel() * len(weight) > WORTH
-        and x.device.type == "cpu"
-        and x.dtype == torch.float32
-    ):
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
-        return y
+    if not recorded() and x.numel() * len(weight) > WORTH and has_onednn(x):
+        return onednn_linear(x, weight, bias)
     return functional.linear(x, weight, bias)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from chggen.compute.packing import groups
 from chggen.diffusion.batch import Batch
 from chggen.diffusion.constraint import Constraint
 from chggen.diffusion.network import ScoreNetwork
@@ -46,19 +47,6 @@ class NetworkScore:
         return u / sigma.clamp_min(1e-12)[:, None]
 
 
-def group(sizes: Sequence[int], most: int) -> list[list[int]]:
-    """Indices in groups of at most ``most`` atoms, in order; larger ones alone."""
-    groups: list[list[int]] = []
-    total = 0
-    for index, size in enumerate(sizes):
-        if not groups or total + size > most:
-            groups.append([])
-            total = 0
-        groups[-1].append(index)
-        total += size
-    return groups
-
-
 def sample(
     tasks: Sequence[Task],
     network: ScoreNetwork,
@@ -81,7 +69,7 @@ def sample(
         if not has_room(task.crystal)
     }
     usable = [index for index in range(len(tasks)) if index not in results]
-    for members in group([len(tasks[i].crystal) for i in usable], batch_atoms):
+    for members in groups([len(tasks[i].crystal) for i in usable], batch_atoms):
         chosen = [usable[i] for i in members]
         done = len(results)
 

@@ -67,7 +67,9 @@ def evaluate(
     with bars("read structures") as progress:
         selection = select(settings, elements, progress)
     makers = {name: make(name, settings) for name in settings.generators}
-    model = load_named(settings.relax.potential, settings.potentials)
+    model = load_named(
+        settings.relax.potential, settings.potentials, precision=settings.relax.precision
+    )
     start = time.process_time()
     with bars("relax known structures") as progress:
         truth = relax(

@@ -1,13 +1,17 @@
 """A potential called on batches: in smaller ones if memory ends, one by one if it refuses."""
 
 import gc
-import warnings
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch_sim.state import SimState
+
+from chggen.compute.packing import fitting
+
+_LOGGER = logging.getLogger("chggen.potential")
 
 #: What errors of other libraries say when memory has ended, in lower case.
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "failed to allocate")
@@ -39,11 +43,15 @@ class Evaluator:
     Args:
         potential: what to call.
         limit: most weight (atoms) in a call; halves whenever memory ends.
+        warn: called with a line when it halves, which is also logged.
     """
 
-    def __init__(self, potential: Potential, limit: float) -> None:
+    def __init__(
+        self, potential: Potential, limit: float, warn: Callable[[str], None] | None = None
+    ) -> None:
         self.potential = potential
         self.limit = limit
+        self._warn = warn
 
     def __call__(self, state: SimState, weights: Sequence[float]) -> tuple[Output, dict[int, str]]:
         """Evaluate a batch.
@@ -60,7 +68,7 @@ class Evaluator:
         errors: dict[int, str] = {}
         first, alone = 0, 0  # up to row ``alone`` structures go one by one
         while first < len(weights):
-            last = first + 1 if first < alone else self._end(first, weights)
+            last = first + 1 if first < alone else fitting(weights, self.limit, first)
             whole = last - first == len(weights)
             batch = state if whole else state[list(range(first, last))]
             message, memory = "", False
@@ -85,18 +93,12 @@ class Evaluator:
         keys = [key for key in _KEYS if all(key in part for part in parts)]
         return {key: torch.cat([part[key] for part in parts]) for key in keys}, errors
 
-    def _end(self, first: int, weights: Sequence[float]) -> int:
-        """Row after the last that fits into a call, at least one."""
-        last, load = first + 1, weights[first]
-        while last < len(weights) and load + weights[last] <= self.limit:
-            load += weights[last]
-            last += 1
-        return last
-
     def _halve(self, load: float) -> None:
         self.limit = load / 2
         text = f"out of memory with {load:.0f} atoms; at most {self.limit:.0f} at once from here on"
-        warnings.warn(text, stacklevel=3)
+        _LOGGER.warning(text)
+        if self._warn is not None:
+            self._warn(text)
 
 
 _KEYS = ("energy", "forces", "stress", "min_distance", "isolated")

@@ -10,13 +10,10 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from nvalchemiops.neighbors.neighbor_utils import (  # type: ignore[import-untyped]
-    NeighborOverflowError,
-)
 from torch import Tensor
 from torch_sim.state import SimState
 
-from chggen.compute.neighbours import neighbour_list
+from chggen.compute.neighbours import neighbour_list, overflow_error, torch_sim_list
 from chggen.config.contracts import Contract
 from chggen.config.energies import PotentialConfig
 from chggen.errors import CheckpointError
@@ -24,9 +21,8 @@ from chggen.potential.interface import CUTOFF
 from chggen.provenance import digest, file_digest
 
 _NEEDED = ("energy", "forces", "stress")
-#: What models raise for a structure they cannot take: an element they do not know, or
-#: (their neighbour lists) atoms that crowd.
-_REFUSALS = (ArithmeticError, AssertionError, LookupError, ValueError, NeighborOverflowError)
+#: What models raise for a structure they cannot take, as with an element they do not know.
+_REFUSALS = (ArithmeticError, AssertionError, LookupError, ValueError)
 _UNREADABLE = (
     ArithmeticError,
     AssertionError,
@@ -59,6 +55,7 @@ class ForeignModel:
         self.name = name
         self.contract = contract
         self.hash = digest
+        self.elements: frozenset[int] | None = None  # it refuses by itself what it does not know
         self._model = model
 
     @property
@@ -97,7 +94,8 @@ class ForeignModel:
         try:
             with torch.enable_grad():  # for forces by autograd
                 return self._model(state)
-        except _REFUSALS as error:
+        # models that bring a neighbour list of their own may overflow it
+        except (*_REFUSALS, overflow_error()) as error:
             raise RuntimeError(_line(error)) from error
 
 
@@ -143,7 +141,11 @@ def _build(definition: PotentialConfig, device: torch.device) -> Any:  # noqa: A
             from torch_sim.models.lennard_jones import LennardJonesModel
 
             return LennardJonesModel(
-                **options, device=device, dtype=torch.float64, compute_stress=True
+                **options,
+                device=device,
+                dtype=torch.float64,
+                compute_stress=True,
+                neighbor_list_fn=torch_sim_list,
             )
         case "mace":
             from mace.calculators.mace_torchsim import MaceTorchSimModel

@@ -18,13 +18,14 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from chggen.compute.devices import chosen
-from chggen.config.contracts import POTENTIALS
+from chggen.config.contracts import NOT_IN_MPTRJ, POTENTIALS
 from chggen.config.energies import PotentialConfig, Potentials, check_potential, model_args
 from chggen.errors import CheckpointError, ConfigError
 from chggen.potential.chgnet.model import CHGNetModel
 from chggen.potential.foreign import load_foreign
 from chggen.potential.interface import NamedPotential
 from chggen.provenance import digest
+from chggen.structure.composition import ATOMIC_NUMBERS
 
 #: File of each checkpoint, below ``chgnet/pretrained``.
 FILES: Final = {
@@ -40,7 +41,10 @@ _UNREADABLE = (OSError, RuntimeError, LookupError, TypeError, UnpicklingError, S
 
 
 def load_named(
-    name: str, potentials: Potentials = NONE_OWN, device: str | torch.device | None = None
+    name: str,
+    potentials: Potentials = NONE_OWN,
+    device: str | torch.device | None = None,
+    precision: str = "float32",
 ) -> NamedPotential:
     """Load any potential that a config can name.
 
@@ -48,27 +52,28 @@ def load_named(
         name: a key of :data:`chggen.config.contracts.POTENTIALS` or of ``potentials``.
         potentials: section ``potentials`` of the config.
         device: where to compute; None for :func:`chggen.compute.devices.chosen`.
+        precision: ``float32`` or ``float64``, of CHGNets; others have an option of their own.
 
     Raises:
         CheckpointError: for an unknown name, a missing package or an unfit file.
     """
     device = chosen() if device is None else device
     if name in FILES or name not in potentials:
-        return load_potential(name, device, known=(*FILES, *potentials))
+        return load_potential(name, device, precision, known=(*FILES, *potentials))
     definition = potentials[name]
     try:
         check_potential(definition)
     except ConfigError as error:
         raise CheckpointError(f"potential '{name}': {error}") from error
     if definition.kind == "chgnet":
-        return _own_chgnet(name, definition, torch.device(device))
+        return _own_chgnet(name, definition, torch.device(device), precision)
     return load_foreign(name, definition, torch.device(device))
 
 
 def load_potential(
     name: str,
     device: str | torch.device | None = None,
-    dtype: torch.dtype = torch.float32,
+    precision: str = "float32",
     known: tuple[str, ...] = tuple(FILES),
 ) -> CHGNetModel:
     """Load a CHGNet of the wheel.
@@ -76,7 +81,7 @@ def load_potential(
     Args:
         name: a key of :data:`chggen.config.contracts.POTENTIALS`.
         device: where to compute; None for :func:`chggen.compute.devices.chosen`.
-        dtype: precision; single is what the weights were trained in.
+        precision: ``float32``, in which the weights were trained, or ``float64``.
         known: names to tell who asks for another.
 
     Raises:
@@ -92,11 +97,14 @@ def load_potential(
         contract=POTENTIALS[name],
         digest=weights_digest(weights),
         device=chosen() if device is None else torch.device(device),
-        dtype=dtype,
+        dtype=getattr(torch, precision),
+        elements=trained_elements(weights),
     )
 
 
-def _own_chgnet(name: str, definition: PotentialConfig, device: torch.device) -> CHGNetModel:
+def _own_chgnet(
+    name: str, definition: PotentialConfig, device: torch.device, precision: str
+) -> CHGNetModel:
     """A user's checkpoint; its hash covers the arguments too, which set the cutoffs."""
     path = definition.path or Path()
     try:
@@ -111,13 +119,43 @@ def _own_chgnet(name: str, definition: PotentialConfig, device: torch.device) ->
             contract=definition.contract,
             digest=digest({"weights": weights_digest(weights), "model_args": args}),
             device=device,
-            dtype=torch.float32,
+            dtype=getattr(torch, precision),
+            elements=trained_elements(weights),
         )
     except _UNREADABLE as error:
         line = str(error).partition("\n")[0]
         raise CheckpointError(
             f"potential '{name}': '{path}' is not a usable CHGNet checkpoint ({line})"
         ) from error
+
+
+_NO_ENERGY: Final = 1e-6  # eV/atom; that of an element of the data is of the order of 1
+_EMBEDDING: Final = "atom_embedding.embedding.weight"
+
+
+def trained_elements(weights: Mapping[str, Tensor]) -> frozenset[int]:
+    """Atomic numbers that a CHGNet was trained on.
+
+    The embedding has a row for each of 94 elements. An element is left out if its row is still
+    that of a checkpoint of the wheel which was not trained on it, or if the sum over elements
+    that the network adds to (``composition_model``) gives it no energy at all.
+
+    Args:
+        weights: tensors of any CHGNet checkpoint.
+    """
+    rows = weights[_EMBEDDING]
+    known = set(range(1, len(rows) + 1))
+    for name in FILES:
+        base = read_checkpoint(name)[1][_EMBEDDING]
+        known -= {
+            z
+            for z in map(ATOMIC_NUMBERS.__getitem__, NOT_IN_MPTRJ)
+            if z <= len(rows) and torch.equal(rows[z - 1], base[z - 1])
+        }
+    energies = weights.get("composition_model.fc.weight")
+    if energies is not None:
+        known -= {z for z, e in enumerate(energies.flatten().tolist(), 1) if abs(e) < _NO_ENERGY}
+    return frozenset(known)
 
 
 def read_checkpoint(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -19,26 +19,27 @@ from chggen.config.stages import RelaxConfig
 from chggen.errors import Status
 from chggen.potential import SimState, load_potential
 from chggen.potential.evaluation import Evaluator, Output, Potential
+from chggen.potential.interface import (
+    MAX_NEIGHBOURS,
+    batch_weight,
+    density_neighbours,
+    state_of,
+)
 from chggen.relaxation import repulsion
 from chggen.relaxation.bfgs import BFGS
 from chggen.relaxation.constraints import Mask, holding, made_symmetric, symmetric
 from chggen.relaxation.repair import repaired
 from chggen.relaxation.trajectory import Trajectories
 from chggen.relaxation.verdict import (
-    MAX_NEIGHBOURS,
     Criteria,
     Ending,
     Reading,
     ending,
-    neighbours,
     read,
     refusal,
 )
 from chggen.structure.crystal import Crystal, Floats
 from chggen.structure.matching import displacement, displacement_columns
-
-#: Neighbours per atom of an ordinary solid; denser cells count as more atoms in a batch.
-USUAL_NEIGHBOURS = 100.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def relax(
     progress: Callable[[int, int], None] | None = None,
     movable: Sequence[Mask | None] | None = None,
     trajectories: Trajectories | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> list[Relaxation]:
     """Relax structures.
 
@@ -87,17 +89,25 @@ def relax(
         movable: of each structure, true for the atoms that may move; None for all. Counts
             only with ``settings.fix_host``, and then no cell moves either.
         trajectories: keeps the way of each structure that was not refused.
+        warn: called with what concerns the batch and no single structure: that memory
+            ended and batches are smaller from there on. It is logged in any case.
 
     Returns:
-        One row per structure, in the same order. What a row says does not depend on the
-        other structures, up to rounding in the potential.
+        One row per structure, in the same order. Other structures change it only through
+        rounding in the potential, which the way down amplifies: docs/relaxation.md says by
+        how much in which precision.
     """
+    potential = (
+        load_potential(settings.potential, precision=settings.precision) if model is None else model
+    )
     masks = list(movable or []) if settings.fix_host else []
     criteria = Criteria(
         fmax=settings.fmax,
         smax=settings.smax if settings.relax_cell and not masks else None,
         max_steps=settings.max_steps,
         min_distance=settings.min_distance,
+        elements=getattr(potential, "elements", None),
+        potential=getattr(potential, "name", "the potential"),
     )
     masks = masks or [None] * len(crystals)
     items = [
@@ -109,8 +119,7 @@ def relax(
     queue = [item for item in items if rows[item.index] is None]
     queue.sort(key=lambda item: -len(item.start))
     if queue:
-        potential = load_potential(settings.potential) if model is None else model
-        pool = _Pool(potential, criteria, settings.batch_atoms, trajectories)
+        pool = _Pool(potential, criteria, settings.batch_atoms, trajectories, warn)
         pool.waiting.extend(queue)
         while pool.active or pool.waiting:
             for index, row in pool.turn():
@@ -138,7 +147,7 @@ def _refused(crystal: Crystal, criteria: Criteria) -> Relaxation | None:
         return None
     status, reason = refused
     known = len(crystal) > 0 and crystal.is_finite
-    overlap = status == Status.TOO_CLOSE and neighbours(crystal) <= MAX_NEIGHBOURS
+    overlap = status == Status.TOO_CLOSE and density_neighbours(crystal) <= MAX_NEIGHBOURS
     return Relaxation(
         None,
         status,
@@ -165,7 +174,7 @@ class _Item:
     @property
     def weight(self) -> float:
         """Atoms it counts for in a batch."""
-        return len(self.start) * max(1.0, neighbours(self.start) / USUAL_NEIGHBOURS)
+        return batch_weight(self.start)
 
 
 class _Pool:
@@ -177,11 +186,12 @@ class _Pool:
         criteria: Criteria,
         batch_atoms: int,
         trajectories: Trajectories | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self.trajectories = trajectories
         self.potential = potential
         self.criteria = criteria
-        self.evaluate = Evaluator(potential, batch_atoms)
+        self.evaluate = Evaluator(potential, batch_atoms, warn)
         self.waiting: deque[_Item] = deque()
         self.active: list[_Item] = []
         self.bfgs = BFGS(relax_cell=criteria.smax is not None, device=potential.device)
@@ -252,14 +262,11 @@ class _Pool:
         sizes = torch.tensor([len(item.start) for item in self.active])
         numbers = np.concatenate([item.start.atomic_numbers for item in self.active])
         device, dtype = self.potential.device, self.potential.dtype
-        positions = self.bfgs.positions().to(device, dtype)
-        return SimState(
-            positions=positions,
-            masses=torch.ones_like(positions[:, 0]),
-            cell=self.bfgs.cells().mT.to(device, dtype),
-            pbc=True,
-            atomic_numbers=torch.from_numpy(numbers).to(device),
-            system_idx=torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(device),
+        return state_of(
+            self.bfgs.positions().to(device, dtype),
+            self.bfgs.cells().to(device, dtype),
+            torch.from_numpy(numbers).to(device),
+            torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(device),
         )
 
     def _evaluate(self, state: SimState) -> tuple[Output, dict[int, str]]:

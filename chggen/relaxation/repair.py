@@ -4,10 +4,9 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch_sim.state import SimState
 
+from chggen.potential.interface import MAX_NEIGHBOURS, density_neighbours, state_of
 from chggen.relaxation import repulsion
-from chggen.relaxation.verdict import MAX_NEIGHBOURS, neighbours
 from chggen.structure.crystal import Crystal
 
 #: The repulsion begins at least this far (Å) beyond the limit, so that it is passed in the end.
@@ -42,7 +41,7 @@ def repaired(crystal: Crystal, limit: float) -> Crystal | None:
         None if nothing was to be repaired, or it cannot be: not a number, too dense, a cell
         shorter than the limit.
     """
-    if not len(crystal) or not crystal.is_finite or neighbours(crystal) > MAX_NEIGHBOURS:
+    if not len(crystal) or not crystal.is_finite or density_neighbours(crystal) > MAX_NEIGHBOURS:
         return None
     if crystal.min_distance >= limit:
         return None
@@ -55,13 +54,7 @@ def repaired(crystal: Crystal, limit: float) -> Crystal | None:
     numbers = torch.from_numpy(crystal.atomic_numbers).long()
     for _ in range(MAX_STEPS):
         positions = torch.from_numpy(frac @ crystal.cell)
-        state = SimState(
-            positions=positions,
-            masses=torch.ones(len(numbers), dtype=positions.dtype),
-            cell=cell.mT,
-            pbc=True,
-            atomic_numbers=numbers,
-        )
+        state = state_of(positions, cell, numbers)
         forces, _ = repulsion.forces_and_stress(state, limit + MARGIN)
         move = forces.numpy() / (2 * repulsion.STIFFNESS)  # a pair closes its gap at once
         longest = float(np.linalg.norm(move, axis=1).max())

@@ -13,8 +13,9 @@ from typing import Final
 import torch
 from ase.data import covalent_radii
 from torch import Tensor
-from torch_sim.neighbors import torchsim_nl
 from torch_sim.state import SimState
+
+from chggen.compute.neighbours import neighbour_list
 
 #: Distance at which the repulsion begins, as a share of the sum of covalent radii.
 SHARE: Final = 0.6
@@ -37,18 +38,17 @@ def forces_and_stress(state: SimState, least: float = 0.0) -> tuple[Tensor, Tens
     """
     positions, cell = state.positions, state.row_vector_cell
     numbers = state.atomic_numbers
-    pbc = torch.ones(len(cell), 3, dtype=torch.bool, device=cell.device)
     cutoff = max(least, reach(numbers))
-    pairs, system, shifts = torchsim_nl(positions, cell, pbc, cutoff, state.system_idx)
-    vectors = positions[pairs[0]] - positions[pairs[1]]
-    vectors = vectors - torch.einsum("ui,uij->uj", shifts, cell[system])
+    second, first, vectors = neighbour_list(positions, cell, state.system_idx, cutoff)
     radii = torch.from_numpy(covalent_radii).to(positions)[numbers]
     length = torch.linalg.vector_norm(vectors, dim=1)
-    begin = (SHARE * (radii[pairs[0]] + radii[pairs[1]])).clamp(min=least)
+    begin = (SHARE * (radii[first] + radii[second])).clamp(min=least)
     depth = (begin - length).clamp(min=0)
     # the force on the first atom; every pair occurs in both directions
     push = (STIFFNESS * depth / length.clamp(min=1e-3))[:, None] * vectors
-    forces = torch.zeros_like(positions).index_add_(0, pairs[0], push)
+    forces = torch.zeros_like(positions).index_add_(0, first, push)
     products = (push[:, :, None] * vectors[:, None, :]).view(-1, 9)
-    virial = cell.new_zeros(len(cell), 9).index_add_(0, system, products).view(-1, 3, 3)
+    virial = (
+        cell.new_zeros(len(cell), 9).index_add_(0, state.system_idx[first], products).view(-1, 3, 3)
+    )
     return forces, -virial / (2 * torch.linalg.det(cell).abs()[:, None, None])

@@ -11,9 +11,8 @@ from typing import Final
 import numpy as np
 import torch
 from ase.data import covalent_radii
-from torch import Tensor
-from torch_sim.neighbors import torchsim_nl
 
+from chggen.compute.neighbours import neighbour_list
 from chggen.structure.crystal import Crystal, Floats
 
 #: Stiffness (eV/Å²) of a bond as long as the sum of covalent radii.
@@ -61,7 +60,5 @@ def _bonds(crystal: Crystal) -> tuple[Floats, Floats, Floats]:
     cell = torch.from_numpy(crystal.cell)[None]
     positions = torch.from_numpy(crystal.cart_coords)
     system = torch.zeros(len(crystal), dtype=torch.long)
-    pbc = torch.ones(1, 3, dtype=torch.bool)
-    pairs, _, shifts = torchsim_nl(positions, cell, pbc, CUTOFF, system)
-    vectors: Tensor = positions[pairs[0]] - positions[pairs[1]] - shifts.to(cell) @ cell[0]
-    return pairs[0].numpy(), pairs[1].numpy(), vectors.numpy()
+    second, first, vectors = neighbour_list(positions, cell, system, CUTOFF)
+    return first.numpy(), second.numpy(), vectors.numpy()

@@ -10,6 +10,7 @@ from torch_sim.state import SimState
 from torch_sim.trajectory import TorchSimTrajectory
 
 from chggen.potential.evaluation import Output
+from chggen.potential.interface import state_of
 from chggen.run.atomic import replacing
 
 
@@ -59,16 +60,8 @@ class Trajectories:
             replacing(file) as unfinished,
             TorchSimTrajectory(unfinished, mode="w", coerce_to_float32=False) as trajectory,
         ):
-            masses = torch.ones_like(frames[0]["positions"][:, 0])
             states = [
-                SimState(
-                    positions=frame["positions"],
-                    masses=masses,
-                    cell=frame["cell"][None],
-                    pbc=True,
-                    atomic_numbers=numbers,
-                )
-                for frame in frames
+                state_of(frame["positions"], frame["cell"][None].mT, numbers) for frame in frames
             ]
             steps = list(range(len(frames)))
             trajectory.write_state(states, steps)

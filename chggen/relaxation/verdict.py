@@ -10,7 +10,13 @@ from torch import Tensor
 from torch_sim.state import SimState
 
 from chggen.errors import Status
-from chggen.potential.interface import CUTOFF
+from chggen.potential.interface import (
+    CUTOFF,
+    MAX_NEIGHBOURS,
+    density_neighbours,
+    unknown_elements,
+)
+from chggen.structure.composition import SYMBOLS
 from chggen.structure.crystal import Crystal
 from chggen.units import GPA_PER_EV_PER_A3
 
@@ -23,9 +29,6 @@ COLLAPSE: Final = 0.7
 
 #: Energy (eV/atom) that no crystal has: the potential has left what it was trained on.
 LOWEST_ENERGY: Final = -50.0
-
-#: Most neighbours per atom, by density, that are worth computing.
-MAX_NEIGHBOURS: Final = 1000.0
 
 #: Least height (Å) of a cell between opposite faces; flatter ones have too many images.
 LEAST_HEIGHT: Final = 0.2
@@ -42,12 +45,16 @@ class Criteria:
         smax: stress criterion, GPa; None if the cell is fixed.
         max_steps: step limit.
         min_distance: shortest distance (Å) that a structure may start with.
+        elements: atomic numbers that the potential was trained on; None for any.
+        potential: its name, for messages.
     """
 
     fmax: float
     smax: float | None
     max_steps: int
     min_distance: float
+    elements: frozenset[int] | None = None
+    potential: str = "the potential"
 
 
 @dataclass(frozen=True)
@@ -63,19 +70,16 @@ class Reading:
     isolated: bool
 
 
-def neighbours(crystal: Crystal) -> float:
-    """Expected number of neighbours per atom, from the density."""
-    volume = crystal.volume_per_atom
-    return 4 / 3 * math.pi * CUTOFF**3 / volume if volume > 0 else math.inf
+def _symbol(z: int) -> str:
+    return SYMBOLS[z] if 0 < z < len(SYMBOLS) else f"atomic number {z}"
 
 
 def refusal(crystal: Crystal, criteria: Criteria) -> Ending | None:
     """Why a structure cannot be relaxed at all; None if it can."""
-    if len(crystal) == 0:
-        return Status.FAILED, "no atoms"
-    if not crystal.is_finite:
-        return Status.NOT_FINITE, "non-finite coordinates"
-    if neighbours(crystal) > MAX_NEIGHBOURS:
+    refused = _refused_content(crystal, criteria)
+    if refused is not None:
+        return refused
+    if density_neighbours(crystal) > MAX_NEIGHBOURS:
         return Status.TOO_CLOSE, f"{crystal.volume_per_atom:.2g} Å³ per atom is too dense"
     height = float(_volume_and_height(torch.from_numpy(crystal.cell[None]))[1])
     if height < LEAST_HEIGHT:
@@ -83,6 +87,19 @@ def refusal(crystal: Crystal, criteria: Criteria) -> Ending | None:
     limit, distance = criteria.min_distance, crystal.min_distance
     if distance < limit:
         return Status.TOO_CLOSE, f"shortest distance {distance:.2f} Å, limit {limit:.2f} Å"
+    return None
+
+
+def _refused_content(crystal: Crystal, criteria: Criteria) -> Ending | None:
+    """What is wrong with a structure whatever its geometry."""
+    if len(crystal) == 0:
+        return Status.FAILED, "no atoms"
+    if not crystal.is_finite:
+        return Status.NOT_FINITE, "non-finite coordinates"
+    unknown = unknown_elements(crystal, criteria.elements)
+    if unknown:
+        names = ", ".join(_symbol(z) for z in unknown)
+        return Status.FAILED, f"{criteria.potential} was not trained on {names}"
     return None
 
 

@@ -103,7 +103,7 @@ def relax_again(
     results = relax(
         starts,
         settings.tight,
-        model=_model(chosen, potentials),
+        model=_model(chosen, potentials, settings.precision),
         movable=masks if any(mask is not None for mask in masks) else None,
         progress=progress,
     )
@@ -144,7 +144,7 @@ def _row(row: "pd.Series[Any]", start: Crystal, result: Relaxation) -> Row:
     }
 
 
-def _model(chosen: pd.DataFrame, potentials: Potentials) -> NamedPotential:
+def _model(chosen: pd.DataFrame, potentials: Potentials, precision: str) -> NamedPotential:
     """The potential that relaxed the rows."""
     hashes = chosen[["potential", "potential_hash"]].drop_duplicates()
     if len(hashes) > 1:
@@ -155,7 +155,7 @@ def _model(chosen: pd.DataFrame, potentials: Potentials) -> NamedPotential:
     name, digest = hashes.iloc[0]
     hint = "give the config that names it, or set relax.final to null"
     try:
-        model = load_named(name, potentials)
+        model = load_named(name, potentials, precision=precision)
     except ConfigError as error:
         raise ContractError(f"relax.final: {name}: {error}; {hint}") from error
     if model.hash != digest:

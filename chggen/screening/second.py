@@ -69,7 +69,7 @@ def judge_again(
     """
     if settings.second_potential is None:
         return {}
-    model = load_named(settings.second_potential, level.potentials)
+    model = load_named(settings.second_potential, level.potentials, precision=level.relax.precision)
     places = frame.index[frame["selected"].fillna(value=False).astype(bool)]
     # rows of the columns that are filled here, and of those that they need
     chosen: list[parquet.Row] = [

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chggen import provenance
-from chggen.config.energies import Potentials
+from chggen.config.energies import Potentials, check_precision
 from chggen.config.stages import RelaxConfig
 from chggen.errors import Status
 from chggen.potential import NONE_OWN, contract_columns, load_named
@@ -47,11 +47,13 @@ def relax(
     name = parquet.table_name(source)
     rows = parquet.read(source, name)
     good = [i for i, row in enumerate(rows) if row["status"] == Status.OK and has_structure(row)]
-    model = load_named(settings.potential, potentials)
+    check_precision(settings.potential, settings.precision, potentials)
+    model = load_named(settings.potential, potentials, precision=settings.precision)
     guests = [_guests(rows[i]) for i in good] if name == "inpainted" else None
     crystals = [Crystal.from_row(rows[i]) for i in good]
     folder = Path(output).with_name(f"{OUTPUTS[name]}_trajectories")
     files = [folder / f"{rows[i]['id']}.h5" for i in good]
+    warnings: list[str] = []
     relaxed = relax_crystals(
         crystals,
         settings,
@@ -59,6 +61,7 @@ def relax(
         progress=progress,
         movable=guests,
         trajectories=Trajectories(files) if settings.trajectories else None,
+        warn=warnings.append,
     )
     results = dict(zip(good, relaxed, strict=True))
     contract = contract_columns(model)
@@ -67,6 +70,7 @@ def relax(
         "relax",
         settings.model_dump(mode="json", exclude={"final"}),
         {Path(source).name: provenance.file_digest(source)},
+        warnings=warnings,
         **contract,
     )
     parquet.write(output, OUTPUTS[name], out, header)

@@ -80,6 +80,8 @@ def show(
     console.print(
         Text(f"{name}: {_some(len(rows), most)} rows, {len(shown)} of {len(known)} columns")
     )
+    for warning in parquet.read_header(source).get("warnings", []):
+        console.print(Text(f"warning: {warning}"), soft_wrap=True)
     if "status" in known:
         counts = Counter(row["status"] for row in rows).most_common()
         console.print(Text("  ".join(f"{status} {n}" for status, n in counts)))

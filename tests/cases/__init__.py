@@ -1,0 +1,1 @@
+"""One test per case that once went wrong."""

@@ -15,7 +15,7 @@ from chggen.structure.crystal import Crystal
 torch.set_num_threads(1)
 
 #: Double precision, so that finite differences mean something.
-MODEL = load_potential("chgnet-0.3.0", dtype=torch.float64)
+MODEL = load_potential("chgnet-0.3.0", precision="float64")
 FEW = settings(max_examples=5, deadline=None)
 SEEDS = st.integers(0, 10_000)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from chggen.diffusion.generation import group, sample
+from chggen.compute.packing import groups
+from chggen.diffusion.generation import sample
 from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.sampler import FastSampler, PaperSampler
 from chggen.diffusion.settings import PRESETS
@@ -89,6 +90,6 @@ def test_score_calls_are_counted(network: ScoreNetwork) -> None:
 
 
 def test_groups() -> None:
-    assert group([5, 5, 5], 10) == [[0, 1], [2]]
-    assert group([20, 1], 10) == [[0], [1]]
-    assert group([], 10) == []
+    assert [list(g) for g in groups([5, 5, 5], 10)] == [[0, 1], [2]]
+    assert [list(g) for g in groups([20, 1], 10)] == [[0], [1]]
+    assert groups([], 10) == []

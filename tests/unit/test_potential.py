@@ -9,11 +9,13 @@ import torch
 from pymatgen.core import Lattice, Structure
 from torch_sim.io import structures_to_state
 
-from chggen.config.contracts import POTENTIALS
+from chggen.config.contracts import POTENTIALS, UNTRAINED
 from chggen.errors import CheckpointError
 from chggen.potential import load as checkpoints
 from chggen.potential import load_potential
 from chggen.potential.chgnet.ops import Gate, Linear, Multisets
+from chggen.potential.load import read_checkpoint, trained_elements
+from chggen.structure.composition import SYMBOLS
 from chggen.units import GPA_PER_EV_PER_A3
 
 torch.set_num_threads(1)
@@ -144,7 +146,7 @@ def test_every_system_is_independent_of_its_batch(name):
 
 def test_single_and_double_precision_agree(model):
     cells = varied_cells()[9:15]
-    double = load_potential("chgnet-0.3.0", dtype=torch.float64)
+    double = load_potential("chgnet-0.3.0", precision="float64")
     for single, exact in zip(evaluate(model, cells), evaluate(double, cells), strict=True):
         for a, b in zip(single, exact, strict=True):
             assert a.dtype == np.float32
@@ -238,7 +240,7 @@ def test_bags_are_a_matrix_and_its_transpose():
 @pytest.mark.parametrize("name", ["chgnet-0.3.0", "chgnet-0.2.0"])
 @pytest.mark.parametrize("kind", ["atom", "angle"])
 def test_gradients_of_the_building_blocks(name, kind):
-    network = load_potential(name, dtype=torch.float64).network
+    network = load_potential(name, precision="float64").network
     mlp = (network.atom_mlps if kind == "atom" else network.angle_mlps)[0]
     torch.manual_seed(0)
     pre = torch.randn(2, 6, 64, dtype=torch.float64, requires_grad=True)
@@ -266,3 +268,22 @@ def test_padded_rows_multiply_like_any_others(rows):
     torch.manual_seed(0)
     x, weight = torch.randn(rows, 64), torch.randn(32, 64)
     np.testing.assert_allclose(Linear.apply(x, weight), x @ weight.T, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(UNTRAINED))
+def test_elements_without_training_are_those_that_the_weights_show(name: str) -> None:
+    weights = read_checkpoint(name)[1]
+    symbols = {SYMBOLS[z] for z in range(1, 95)} - UNTRAINED[name]
+    assert {SYMBOLS[z] for z in trained_elements(weights)} == symbols
+    assert load_potential(name).elements == trained_elements(weights)
+
+
+def test_training_on_r2scan_left_the_rows_of_what_it_never_saw() -> None:
+    key = "atom_embedding.embedding.weight"
+    first, second = (read_checkpoint(name)[1][key] for name in ("chgnet-0.3.0", "chgnet-r2scan"))
+    same = {SYMBOLS[z + 1] for z in range(94) if torch.equal(first[z], second[z])}
+    assert same == UNTRAINED["chgnet-r2scan"]
+    # rows of 64 numbers from a normal distribution, as at the start; all others are larger
+    sizes = first.norm(dim=1)
+    small = {SYMBOLS[int(z) + 1] for z in (sizes < 10).nonzero().flatten()}
+    assert small == UNTRAINED["chgnet-0.3.0"]

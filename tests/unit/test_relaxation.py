@@ -335,3 +335,23 @@ def test_bfgs_path_does_not_depend_on_company():
     alone = path([[1]] * 6)
     company = path([[1], [0, 1], [0, 1, 2], [1, 2], [1], [1, 0]])
     np.testing.assert_allclose(company, alone, atol=1e-12)
+
+
+def test_in_double_precision_a_short_relaxation_does_not_depend_on_its_batch():
+    model = load_potential("chgnet-0.3.0", precision="float64")
+    rng = np.random.default_rng(5)
+    starts = []
+    for size in (6, 9, 4):
+        cell = np.eye(3) + rng.normal(0, 0.1, (3, 3))
+        cell *= np.cbrt(20 * size / abs(np.linalg.det(cell)))
+        grid = np.array([[x, y, z] for x in (0, 0.5) for y in (0, 0.5) for z in (0, 0.33, 0.67)])
+        frac = grid[rng.permutation(12)[:size]] + rng.normal(0, 0.02, (size, 3))
+        starts.append(Crystal.of(cell, rng.choice([30, 16], size), frac))
+    settings = SETTINGS.model_copy(update={"max_steps": 25, "precision": "float64"})
+    together = relax(starts, settings, model=model)
+    for start, row in zip(starts, together, strict=True):
+        alone = relax([start], settings, model=model)[0]
+        assert alone.steps == row.steps > 5
+        assert row.energy_per_atom == pytest.approx(alone.energy_per_atom, abs=1e-8)
+        np.testing.assert_allclose(row.crystal.cell, alone.crystal.cell, atol=1e-6)
+        np.testing.assert_allclose(row.crystal.frac_coords, alone.crystal.frac_coords, atol=1e-6)

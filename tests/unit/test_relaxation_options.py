@@ -160,17 +160,18 @@ class Small:
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("CUDA out of memory."), MemoryError()]
 )
-def test_batches_halve_when_memory_ends(model, error):
+def test_batches_halve_when_memory_ends(model, error, caplog):
     settings = RelaxConfig(fmax=0.05, smax=0.5)
     starts = good()
     small = Small(model, 12, error)
-    with pytest.warns(UserWarning, match="out of memory with 28 atoms; at most 14"):
-        rows = relax(starts, settings, model=small)
+    said: list[str] = []
+    rows = relax(starts, settings, model=small, warn=said.append)
+    assert said[0] == "out of memory with 28 atoms; at most 14 at once from here on"
+    assert caplog.messages == said
     assert_same(rows, relax(starts, settings, model=model))
     assert max(small.sizes) <= 12
 
 
-@pytest.mark.filterwarnings("ignore:out of memory")
 def test_what_is_too_large_alone_fails_alone(model):
     small = Small(model, 4, torch.OutOfMemoryError("CUDA out of memory"))
     rows = relax([blende(2), salt(seed=1), blende(4)], RelaxConfig(), model=small)

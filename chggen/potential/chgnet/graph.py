@@ -14,11 +14,9 @@ that no index ever has to be searched for:
 from dataclasses import dataclass
 
 import torch
-from nvalchemiops.neighbors.neighbor_utils import (  # type: ignore[import-untyped]
-    NeighborOverflowError,
-)
 from torch import Tensor
-from torch_sim.neighbors import torch_nl_n2, torchsim_nl
+
+from chggen.compute.neighbours import neighbour_list
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,7 @@ def build_graph(
     Returns:
         The graph; no gradient is recorded.
     """
-    centre, neighbour, system, shifts = _neighbours(positions, cell, system_idx, atom_cutoff)
-    forward = _is_forward(centre, neighbour, shifts)
-    first, second, system = centre[forward], neighbour[forward], system[forward]
-    offsets = torch.einsum("ui,uij->uj", shifts[forward], cell[system])
-    vectors = positions[first] - positions[second] - offsets
+    second, first, vectors = neighbour_list(positions, cell, system_idx, atom_cutoff, once=True)
     length = torch.linalg.vector_norm(vectors, dim=1)
     short = (length < bond_cutoff).nonzero().squeeze(1)
     left, right, corner = _angles(first[short], second[short], len(positions))
@@ -82,29 +76,18 @@ def build_graph(
     lonely[first] = False
     lonely[second] = False
     return Graph(
-        first, second, vectors, system, system_idx, len(cell), short, left, right, corner, lonely
+        first,
+        second,
+        vectors,
+        system_idx[first],
+        system_idx,
+        len(cell),
+        short,
+        left,
+        right,
+        corner,
+        lonely,
     )
-
-
-def _neighbours(
-    positions: Tensor, cell: Tensor, system_idx: Tensor, cutoff: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Directed pairs: centre [E], neighbour [E], system [E], shifts [E, 3]."""
-    pbc = torch.ones(len(cell), 3, dtype=torch.bool, device=cell.device)
-    try:
-        pairs, system, shifts = torchsim_nl(positions, cell, pbc, cutoff, system_idx)
-    except NeighborOverflowError:
-        # the fast list holds a fixed number of neighbours (0.2 atoms per Å³); a denser
-        # cell in the batch takes the slow list, which has no such limit
-        pairs, system, shifts = torch_nl_n2(positions, cell, pbc, cutoff, system_idx)
-    return pairs[0], pairs[1], system, shifts
-
-
-def _is_forward(centre: Tensor, neighbour: Tensor, shifts: Tensor) -> Tensor:
-    """[E] true for one of the two directions of every bond."""
-    x, y, z = shifts.unbind(1)
-    positive = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
-    return (centre < neighbour) | ((centre == neighbour) & positive)
 
 
 def _angles(first: Tensor, second: Tensor, n_atoms: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -28,6 +28,7 @@ class CHGNetModel(ModelInterface):  # type: ignore[misc]
         digest: hash of its weights.
         device: where to compute.
         dtype: precision of the network; states must have it too.
+        elements: atomic numbers that it was trained on.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class CHGNetModel(ModelInterface):  # type: ignore[misc]
         digest: str,
         device: torch.device,
         dtype: torch.dtype,
+        elements: frozenset[int] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self.contract = contract
         self.hash = digest
+        self.elements = elements
         self._device = device
         self._dtype = dtype
         self._compute_stress = True
