@@ -10,7 +10,7 @@ from typing import Any
 from chggen.evaluation.outcomes import Outcome
 from chggen.evaluation.run import Run, strict
 from chggen.run import atomic
-from chggen.structure.crystal import row_id
+from chggen.structure.crystal import row_id, structure_key
 from chggen.tables import parquet
 
 #: Figures shown: (key, words, unit, digits); shares are shown in per cent.
@@ -153,5 +153,5 @@ def _row(run: Run, generator: str, outcome: Outcome) -> parquet.Row:
         row |= {k: v for k, v in result.items() if k not in {"crystal", "status", "reason"}}
         row |= run.result["potential"]
     place = [row[k] for k in ("system", "index", "draw", "random_seed", "generator")]
-    content = [crystal.cell, crystal.frac_coords] if crystal else []
+    content = [structure_key(crystal)] if crystal else []
     return row | {"id": row_id("evaluated", *place, *content)}

@@ -21,7 +21,7 @@ from chggen.generators.ranking import Selecting, selecting
 from chggen.potential import NONE_OWN
 from chggen.run import progress as bars
 from chggen.structure import composition as comp
-from chggen.structure.crystal import Crystal, row_id
+from chggen.structure.crystal import Crystal, row_id, structure_key
 from chggen.structure.task import Placed, Task
 from chggen.symmetry import settings as spacegroups
 from chggen.tables import parquet
@@ -184,7 +184,7 @@ def _row(common: parquet.Row, made: _Made) -> parquet.Row:
     }
     place = [row[k] for k in ("system", "composition", "seed", "index", "random_seed")]
     how = [row["checkpoint"], row["sampler"]] if row["checkpoint"] else [row["generator"]]
-    content = [crystal.cell, crystal.frac_coords] if crystal else []
+    content = [structure_key(crystal)] if crystal else []
     return row | {"id": row_id("generated", *place, *how, *content)}
 
 

@@ -1,6 +1,7 @@
 """``reference``: structures of the competing phases to their energies by the potential."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from chggen import provenance
@@ -15,7 +16,7 @@ from chggen.relaxation.pool import Relaxation, relax
 from chggen.run import progress as bars
 from chggen.stages.relax import outcome
 from chggen.structure import files as structurefiles
-from chggen.structure.crystal import row_id
+from chggen.structure.crystal import row_id, structure_key
 from chggen.tables import parquet
 
 
@@ -57,8 +58,12 @@ def reference(
     relaxed = relax(crystals, settings.tight, model=model, progress=progress)
     results = dict(zip(good, relaxed, strict=True))
     contract = contract_columns(model)
+    method = (contract["potential_hash"], provenance.digest(settings.model_dump(mode="json")))
+    ids = _ids(found.phases, method)
     rows = [
-        _row(system, index, phase, results.get(index), contract) | {"source": found.source}
+        phase.row(system, index)
+        | {"id": ids[index], "source": found.source}
+        | _outcome(phase, results.get(index), contract)
         for index, phase in enumerate(found.phases)
     ]
     inputs = (
@@ -79,12 +84,21 @@ def reference(
     require_elements(rows, symbols)
 
 
-def _row(
-    system: str, index: int, phase: Given, result: Relaxation | None, contract: Mapping[str, str]
-) -> parquet.Row:
-    row = phase.row(system, index) | {
-        "id": row_id("referenced", index, phase.label, contract["potential_hash"])
-    }
+def _ids(phases: Sequence[Given], method: tuple[str, str]) -> list[str]:
+    """Ids by starting structure and method: another phase in the list changes no other's.
+
+    A structure that is there more than once gets a number per copy, a phase without a
+    structure goes by its label.
+    """
+    found, seen = [], Counter[str]()
+    for phase in phases:
+        content = structure_key(phase.crystal) if phase.crystal is not None else phase.label
+        found.append(row_id("referenced", content, seen[content], *method))
+        seen[content] += 1
+    return found
+
+
+def _outcome(phase: Given, result: Relaxation | None, contract: Mapping[str, str]) -> parquet.Row:
     if result is None:
-        return row | {"status": Status.FAILED, "reason": phase.reason}
-    return row | outcome(result, contract)
+        return {"status": Status.FAILED, "reason": phase.reason}
+    return outcome(result, contract)

@@ -1,5 +1,6 @@
 """``submit``: selected structures and competing phases to DFT input directories."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from chggen.errors import Status
 from chggen.reference.structures import given_phases
 from chggen.run import progress as bars
 from chggen.structure import composition as comp
-from chggen.structure.crystal import Crystal, has_structure, row_id
+from chggen.structure.crystal import Crystal, has_structure, row_id, structure_key
 from chggen.symmetry.primitive import primitive
 from chggen.tables import parquet
 from chggen.tables.lineage import LINEAGE, STRUCTURE, structure_columns
@@ -33,7 +34,7 @@ def submit(
     """Write the inputs of every selected structure, and table ``submitted``.
 
     Nothing is run here, and nothing is deleted: a structure's directory ``dft/{id}`` is
-    named by its content and by the method, so that one which is submitted again finds its
+    named by what it is and by the method, so that one which is submitted again finds its
     calculation. A structure whose inputs cannot be written keeps its row.
 
     Args:
@@ -52,8 +53,9 @@ def submit(
     rows = [_candidate(row) for row in parquet.read(source, "screened") if row["selected"]]
     if settings.calculates_phases:
         rows += _competing(source, referenced, phases)
+    ids = _ids(rows, settings)
     for number, row in enumerate(rows, 1):
-        row.update(engine=engine.name, id=_identity(row, settings))
+        row.update(engine=engine.name, id=ids[number - 1])
         if row["status"] == Status.OK:
             row.update(_prepared(row, engine, output.parent))
         progress(number, len(rows))
@@ -114,14 +116,23 @@ def _of_files(path: Path, screened: Sequence[parquet.Row]) -> Iterator[parquet.R
         yield row
 
 
-def _identity(row: parquet.Row, settings: DftConfig) -> str:
-    """Id by content and method; the lineage keeps equal structures apart."""
-    origin = row.get("parent_id") or row.get("label")
-    if not has_structure(row):
-        return row_id("submitted", row["role"], origin)
-    crystal = Crystal.from_row(row)
-    arrays = (crystal.cell, crystal.atomic_numbers, crystal.frac_coords)
-    return row_id("submitted", row["role"], origin, *arrays, provenance.digest(settings.method))
+def _ids(rows: Sequence[parquet.Row], settings: DftConfig) -> list[str]:
+    """Ids, which name the directories; no row's depends on which others there are.
+
+    A candidate goes by its lineage and its structure, a phase of a table by the id it has
+    there (of its starting structure and the potential: what it relaxes to depends on its
+    batch in the last digits), one of a file by its structure alone, not by its place in
+    the file. Copies of a structure in a file are numbered.
+    """
+    found, seen = [], Counter[str]()
+    method = provenance.digest(settings.method)
+    for row in rows:
+        parent = row.get("parent_id")
+        content = structure_key(Crystal.from_row(row)) if has_structure(row) else row.get("label")
+        origin = f"{parent} {content}" if row["role"] == "candidate" else str(parent or content)
+        found.append(row_id("submitted", row["role"], origin, seen[origin], method))
+        seen[origin] += 1
+    return found
 
 
 def _prepared(row: parquet.Row, engine: Engine, folder: Path) -> parquet.Row:

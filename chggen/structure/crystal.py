@@ -6,6 +6,7 @@ and fractional coordinates. pymatgen is imported only where it is needed.
 
 import hashlib
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+#: Steps of the grids of :func:`structure_key`, per lattice vector and per Å, and their
+#: shift in steps. The first is prime, so that simple fractions are no multiples of a step.
+_FRAC_STEPS = 9973
+_CELL_STEPS = 997.0
+_SHIFT = math.sqrt(2) - 1
 #: Offsets of the eight neighbours of a point of a square lattice, and of itself.
 _NEXT = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=2)))
 
@@ -180,10 +186,26 @@ def reduced_cell(cell: Floats) -> Floats:
 
 
 def row_id(*parts: object) -> str:
-    """Content hash of whatever makes a row what it is: 16 hex digits of sha256."""
+    """Hash of whatever makes a row what it is: 16 hex digits of sha256.
+
+    Structures enter by their :func:`structure_key`, never by their exact numbers.
+    """
     digest = hashlib.sha256()
     for part in parts:
-        data = part.tobytes() if isinstance(part, np.ndarray) else str(part).encode()
+        data = str(part).encode()
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.hexdigest()[:16]
+
+
+def structure_key(crystal: Crystal) -> str:
+    """Digest of a structure that rounding errors do not change: 16 hex digits of sha256.
+
+    Cell vectors and fractional coordinates are placed on grids of some 0.001 Å and 0.0001.
+    The grids are shifted so that no special position (0, 1/2, 1/3, 1/8, ...) lies near
+    the border of two of their steps, where a difference of 1e-12 would be seen.
+    """
+    frac = np.floor(crystal.frac_coords * _FRAC_STEPS + _SHIFT).astype(np.int64) % _FRAC_STEPS
+    cell = np.floor(crystal.cell * _CELL_STEPS + _SHIFT).astype(np.int64)
+    content = (cell.tolist(), crystal.atomic_numbers.tolist(), frac.tolist())
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from pymatgen.core import SETTINGS
 
@@ -138,3 +139,37 @@ def test_a_structure_without_inputs_keeps_its_row(screened: Path) -> None:
     assert [r["status"] for r in found] == [Status.FAILED, Status.OK]
     assert found[0]["reason"].startswith("inputs: ")
     assert len(calculations(screened.parent / "submitted.parquet")) == 1
+
+
+def test_another_phase_in_front_moves_no_calculation(screened: Path, tmp_path: Path) -> None:
+    """In a table of structures the place of a phase is no part of what it is."""
+    settings = DftConfig(competing_phases="calculate")
+
+    def directories(crystals: list[Crystal], name: str) -> dict[str, list[str]]:
+        path = tmp_path / name
+        rows = [{"cif": str(c.to_structure().to(fmt="cif"))} for c in crystals]
+        pd.DataFrame(rows).to_csv(path, index=False)
+        found: dict[str, list[str]] = {}
+        for row in submitted(screened, settings, phases=path):
+            found.setdefault(row["composition"], []).append(row["directory"])
+        return found
+
+    zinc = Crystal.of(2.7 * np.eye(3), [30], [[0, 0, 0]])
+    sulfur = Crystal.of(3.0 * np.eye(3), [16], [[0, 0, 0]])
+    few = directories([zinc, sulfur, zincblende(5.41)], "few.csv")
+    more = directories([zincblende(5.2), sulfur, zinc, sulfur, zincblende(5.41)], "more.csv")
+    assert set(few["Zn"]) == set(more["Zn"])
+    assert set(few["S"]) < set(more["S"])  # a copy of its own beside the one that was there
+    assert set(few["ZnS"]) < set(more["ZnS"])
+
+
+def test_rounding_moves_no_calculation(screened: Path) -> None:
+    first = submitted(screened)
+    rows = parquet.read(screened, "screened")
+    noise = np.random.default_rng(1)
+    for row in rows:
+        row["cell"] = (np.array(row["cell"]) + 1e-12 * noise.standard_normal((3, 3))).tolist()
+        frac = np.array(row["frac_coords"])
+        row["frac_coords"] = (frac + 1e-12 * noise.standard_normal(frac.shape)).tolist()
+    parquet.write(screened, "screened", rows, {})
+    assert [r["id"] for r in submitted(screened)] == [r["id"] for r in first]
