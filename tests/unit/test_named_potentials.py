@@ -253,7 +253,7 @@ def test_changed_weights_rerun_the_stages_that_use_them(tmp_path):
     before = facts()
     fine_tuned(tmp_path, 2e-3)
     after = facts()
-    assert [s for s in stages if before[s] != after[s]] == ["relax", "rerelax"]
+    assert [s for s in stages if before[s] != after[s]] == ["relax", "rerelax", "screen"]
     given = json.loads(json.dumps(before["relax"]["potentials"]))
     assert PotentialConfig(**given["mine"]) == PotentialConfig(**chgnet(path))
 
