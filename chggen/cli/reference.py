@@ -71,7 +71,7 @@ def show(
     config: ConfigFile = None,
 ) -> None:
     """Print the phases of a reference, their stability and their energies."""
-    from chggen.reference.relaxed import load_competing
+    from chggen.reference.computed import load_competing
 
     chosen = _chosen(system, config)
     given = dict(chosen.reference)

@@ -2,7 +2,7 @@
 
 Four sources (:class:`~chggen.config.energies.ReferenceConfig`): tables in the package, a file
 of the user's, the Materials Project with the user's key, or phases relaxed by the
-campaign's own potential (:mod:`chggen.reference.relaxed`). Each ends as one :class:`Reference`:
+campaign's own potential (:mod:`chggen.reference.computed`). Each ends as one :class:`Reference`:
 formation energies per phase, the energies of the elements they belong to, and the
 :class:`~chggen.config.contracts.Contract` of both.
 

@@ -97,8 +97,8 @@ def load_phases(
         elements: of the system.
         referenced: table of that name, where the reference is the potential itself.
     """
+    from chggen.reference.computed import load_competing
     from chggen.reference.hull import phase_diagram
-    from chggen.reference.relaxed import load_competing
 
     try:
         reference = load_competing(config, elements, referenced)

@@ -13,7 +13,7 @@ from chggen.config.screening import ScreenConfig
 from chggen.dft.engines import load_engine
 from chggen.dft.parity import parity, suggest_threshold
 from chggen.errors import Status
-from chggen.reference.calculated import calculated_reference
+from chggen.reference.computed import calculated_reference
 from chggen.reference.hull import decomposition
 from chggen.reference.reference import Reference, load_reference
 from chggen.run import progress as bars

@@ -9,8 +9,8 @@ from chggen.config.energies import Potentials, ReferenceConfig
 from chggen.config.stages import RelaxConfig
 from chggen.errors import Status
 from chggen.potential import NONE_OWN, contract_columns, load_named
+from chggen.reference.computed import require_elements
 from chggen.reference.reference import cache_path
-from chggen.reference.relaxed import require_elements
 from chggen.reference.structures import Given, given_phases
 from chggen.relaxation.pool import Relaxation, relax
 from chggen.run import progress as bars

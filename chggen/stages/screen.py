@@ -11,8 +11,8 @@ from chggen import provenance
 from chggen.config.energies import ReferenceConfig
 from chggen.config.screening import ScreenConfig
 from chggen.config.stages import RelaxConfig
+from chggen.reference.computed import load_competing
 from chggen.reference.reference import Reference
-from chggen.reference.relaxed import load_competing
 from chggen.run import progress as bars
 from chggen.screening.comparing import compare, rank
 from chggen.screening.final import first_cut, relax_again

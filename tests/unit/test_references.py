@@ -18,9 +18,9 @@ from chggen.config.energies import PotentialConfig, ReferenceConfig
 from chggen.config.screening import ScreenConfig
 from chggen.config.stages import FinalConfig, RelaxConfig
 from chggen.errors import ConfigError, ContractError, ReferenceCoverageError, Status
+from chggen.reference.computed import load_competing, relaxed_reference
 from chggen.reference.hull import decomposition
 from chggen.reference.reference import KEY_VARIABLE, cache_path, coverage_problem, load_reference
-from chggen.reference.relaxed import load_competing, relaxed_reference
 from chggen.stages.reference import reference
 from chggen.stages.relax import relax
 from chggen.stages.screen import screen

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from chggen.reference.relaxed import relaxed_reference
+from chggen.reference.computed import relaxed_reference
 from chggen.tables import parquet
 from tests.unit.test_references import caesium_chloride, fcc, layered, pairs, write
 from tests.workflow.conftest import ROOT, Run

@@ -1,0 +1,175 @@
+"""References made of energies that the campaign computes itself, one row per phase.
+
+With reference ``potential`` every competing phase is relaxed by the campaign's own
+potential; with DFT every phase may be calculated with the campaign's own engine. Either way
+the systematic errors are on both sides of E_d and cancel in part.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from chggen.config.contracts import Contract
+from chggen.config.energies import ReferenceConfig
+from chggen.errors import ReferenceCoverageError, Status
+from chggen.reference.files import Phase, formation_energy
+from chggen.reference.reference import Reference, load_reference, without_compounds
+from chggen.structure import composition as comp
+from chggen.structure.crystal import Crystal
+from chggen.tables import parquet
+
+#: Phases that a warning names.
+_MOST_NAMED = 6
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def load_competing(
+    config: ReferenceConfig,
+    elements: Iterable[str],
+    referenced: str | Path | None = None,
+) -> Reference:
+    """Reference of a system from any source.
+
+    Args:
+        config: which source.
+        elements: the system's.
+        referenced: table of that name, for source ``potential``.
+
+    Raises:
+        ReferenceCoverageError, ContractError: see :func:`.load_reference`.
+        TableError: the table is not there or unreadable.
+    """
+    if config.source == "potential" and referenced is not None:
+        return relaxed_reference(referenced, elements)
+    return load_reference(config, elements)
+
+
+def relaxed_reference(path: str | Path, elements: Iterable[str]) -> Reference:
+    """Reference of a table ``referenced``: energies are those of its potential.
+
+    A phase that ran out of steps counts with the energy it reached, an upper bound; one
+    that failed does not count. Both are named in ``partial``.
+
+    Raises:
+        ReferenceCoverageError: an element has no phase that relaxed to the end.
+        TableError: not a readable table.
+    """
+    rows = parquet.read(path, "referenced")
+    header = parquet.read_header(path)
+    system = set(elements)
+    require_elements(rows, system)
+    inside = [r for r in rows if system.issuperset(_counts(r["composition"]))]
+    relaxed = {Status.OK, Status.NOT_CONVERGED}
+    usable = [r for r in inside if r["energy_per_atom"] is not None and r["status"] in relaxed]
+    ground, phases = _phases(usable, "energy_per_atom")
+    warnings = [
+        _lost(inside, lambda row: row["status"] == Status.OK, "relax", "E_d"),
+        without_compounds(system, phases),
+    ]
+    return Reference(
+        name=f"{header['source']}, relaxed by {header['potential']}",
+        date=header["date"],
+        contract=Contract(header["functional"], header["corrections"]),
+        elements=ground,
+        phases=phases,
+        partial="; ".join(w for w in warnings if w) or None,
+        structures={r["label"]: Crystal.from_row(r).to_structure() for r in usable},
+        potential=header["potential_hash"],
+    )
+
+
+def calculated_reference(
+    rows: Rows, elements: Iterable[str], engine: str, contract: Contract
+) -> tuple[Reference | None, str | None]:
+    """Reference of the converged DFT calculations of competing phases, and a warning.
+
+    Args:
+        rows: of tables ``calculated``, all of one contract; candidates are passed over.
+        elements: the system's.
+        engine: that computed them.
+        contract: of their energies.
+
+    Returns:
+        The reference (None if an element has no converged calculation: then there is no
+        scale of formation energies), and what is missing, in one line.
+    """
+    inside = [row for row in rows if row["role"] == "competing"]
+    good = [row for row in inside if row["dft_energy_per_atom"] is not None]
+    ground, phases = _phases(good, "dft_energy_per_atom")
+    missing = sorted(set(elements) - set(ground))
+    if missing:
+        return None, (
+            f"no calculation of elemental {', '.join(missing)} converged: no E_d from DFT"
+        )
+    warning = _lost(
+        inside, lambda row: row["dft_energy_per_atom"] is not None, "converge", "E_d from DFT"
+    )
+    reference = Reference(
+        name=f"{len(good)} competing phases calculated with {engine}",
+        date=datetime.now(UTC).date().isoformat(),
+        contract=contract,
+        elements=ground,
+        phases=phases,
+        partial=warning,
+    )
+    return reference, warning
+
+
+def require_elements(rows: Sequence[parquet.Row], elements: Iterable[str]) -> None:
+    """Raise :class:`ReferenceCoverageError` unless a phase of each element relaxed."""
+    for symbol in sorted(elements):
+        own = [r for r in rows if r["composition"] == symbol]
+        if any(r["status"] == Status.OK for r in own):
+            continue
+        ends = ", ".join(f"{r['label']}: {r['status']}" for r in own[:_MOST_NAMED])
+        why = f" ({ends})" if ends else ""
+        raise ReferenceCoverageError(f"no phase of elemental {symbol} relaxed{why}")
+
+
+def _phases(rows: Rows, energy: str) -> tuple[dict[str, float], tuple[Phase, ...]]:
+    """Lowest energy of each element that has one, and the phases made of these elements.
+
+    Args:
+        rows: with ``label``, ``composition`` and an energy in eV/atom.
+        energy: column of that energy.
+    """
+    ground: dict[str, float] = {}
+    for row in rows:
+        counts = _counts(row["composition"])
+        if len(counts) == 1:
+            symbol = next(iter(counts))
+            ground[symbol] = min(row[energy], ground.get(symbol, float("inf")))
+    phases = tuple(
+        Phase(
+            str(row["label"]),
+            comp.canonical(counts),
+            formation_energy(row[energy], counts, ground),
+        )
+        for row in rows
+        if set(counts := _counts(row["composition"])) <= set(ground)
+    )
+    return dict(sorted(ground.items())), phases
+
+
+def _counts(formula: str) -> dict[str, int]:
+    return comp.parse_formula(formula) if formula else {}
+
+
+def _lost(
+    rows: Rows, counts: Callable[[Mapping[str, Any]], bool], verb: str, energy: str
+) -> str | None:
+    """Warning about phases that did not come to an end; None if all did."""
+    bad = [row for row in rows if not counts(row)]
+    if not bad:
+        return None
+    named = ", ".join(
+        f"{r['label']}{' ' + r['composition'] if r['composition'] else ''}: {r['status']}"
+        for r in bad[:_MOST_NAMED]
+    )
+    more = ", …" if len(bad) > _MOST_NAMED else ""
+    return (
+        f"{len(bad)} of {len(rows)} competing phases did not {verb} ({named}{more});"
+        f" where they compete, {energy} is underestimated"
+    )
