@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from ase.geometry import cellpar_to_cell
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import qmc
 
 from chggen.config.stages import Bravais, LatticeConfig
 from chggen.errors import ConfigError
-from chggen.structure.crystal import reduced_cell
+from chggen.structure.distances import reduced_cell
 
 Floats = NDArray[np.float64]
 
@@ -136,27 +137,6 @@ def sample_lattices(
     ]
 
 
-def cell_of(lengths: ArrayLike, angles: ArrayLike) -> Floats:
-    """Cell (3×3 row vectors) of lengths (a, b, c) in Å and angles (α, β, γ) in degrees.
-
-    a lies along x, b in the xy plane. Gives NaN for angles that no cell has.
-    """
-    cos = np.cos(np.radians(np.asarray(angles, dtype=np.float64)))
-    # exact zeros for right angles: cos(pi/2) is 6e-17
-    alpha, beta, gamma = np.where(np.abs(cos) < 1e-15, 0.0, cos)  # noqa: PLR2004
-    sin_gamma = np.sqrt(1.0 - gamma**2)
-    height = np.sqrt(max(angle_determinant(angles), 0.0)) / sin_gamma
-    directions = np.array(
-        [
-            [1.0, 0.0, 0.0],
-            [gamma, sin_gamma, 0.0],
-            [beta, (alpha - beta * gamma) / sin_gamma, height or np.nan],
-        ]
-    )
-    cell: Floats = directions * np.asarray(lengths, dtype=np.float64)[:, None]
-    return cell
-
-
 def angle_determinant(angles: ArrayLike) -> float:
     """(V / abc)² of a cell with angles (α, β, γ) in degrees; not positive: no such cell."""
     cos = np.cos(np.radians(np.asarray(angles, dtype=np.float64)))
@@ -196,7 +176,7 @@ def _shapes(
     dimension = kind.ratios + kind.angles
     found: list[Floats] = []
     if dimension == 0:
-        return [_unit_cell(cell_of(np.ones(3), np.full(3, 90.0)), centring)] * count
+        return [_unit_cell(cellpar_to_cell([1, 1, 1, 90, 90, 90]), centring)] * count
     # one sequence per centring too: every other point of one sequence is not even
     place = list(_KINDS).index(bravais_type), "PCIF".index(centring)
     child = _child(seed, 2, *place)
@@ -206,7 +186,7 @@ def _shapes(
             lengths, angles = _parameters(bravais_type, point, settings)
             if angle_determinant(angles) < MIN_ANGLE_DETERMINANT:
                 continue
-            cell = _unit_cell(cell_of(lengths, angles), centring)
+            cell = _unit_cell(cellpar_to_cell([*lengths, *angles]), centring)
             if relative_height(cell) >= MIN_HEIGHT:
                 found.append(cell)
         if len(found) >= count:

@@ -13,7 +13,8 @@ import numpy as np
 
 from chggen.dft.attempts import read_json, write_json
 from chggen.errors import Status
-from chggen.structure.crystal import Crystal, Floats
+from chggen.structure.crystal import Crystal
+from chggen.structure.distances import Floats
 
 INPUT: Final = "gpaw.json"
 RESULT: Final = "result.json"

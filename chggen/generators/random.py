@@ -14,7 +14,8 @@ import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from chggen.structure.crystal import Crystal, reduced_cell
+from chggen.structure.crystal import Crystal
+from chggen.structure.distances import reduced_cell
 from chggen.structure.outcome import LEAST_VOLUME
 from chggen.structure.task import Placed, Progress, Task, place_each
 

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from chggen.relaxation.springs import hessian
-from chggen.structure.crystal import Crystal, Floats
+from chggen.structure.crystal import Crystal
+from chggen.structure.distances import Floats
 
 #: Longest step of an atom, and of a row of the scaled deformation gradient, Å.
 MAX_STEP = 0.2

@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from chggen.structure.crystal import Crystal, Floats
+from chggen.structure.crystal import Crystal
+from chggen.structure.distances import Floats
 from chggen.symmetry.analysis import EXACT, SymmetrisationError, primitive_operations, symmetrise
 
 Mask = NDArray[np.bool_]

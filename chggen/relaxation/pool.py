@@ -38,7 +38,8 @@ from chggen.relaxation.verdict import (
     read,
     refusal,
 )
-from chggen.structure.crystal import Crystal, Floats
+from chggen.structure.crystal import Crystal
+from chggen.structure.distances import Floats
 from chggen.structure.matching import displacement, displacement_columns
 
 

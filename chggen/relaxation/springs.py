@@ -13,7 +13,8 @@ import torch
 from ase.data import covalent_radii
 
 from chggen.compute.neighbours import neighbour_list
-from chggen.structure.crystal import Crystal, Floats
+from chggen.structure.crystal import Crystal
+from chggen.structure.distances import Floats
 
 #: Stiffness (eV/Å²) of a bond as long as the sum of covalent radii.
 BOND: Final = 5.0

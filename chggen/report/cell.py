@@ -12,7 +12,8 @@ from markupsafe import Markup, escape
 
 from chggen.report.scene import Scene, scene_of
 from chggen.structure.composition import SYMBOLS
-from chggen.structure.crystal import Crystal, Floats
+from chggen.structure.crystal import Crystal
+from chggen.structure.distances import Floats
 
 WIDTH: Final = 340
 HEIGHT: Final = 260

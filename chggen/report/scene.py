@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from chggen.structure.crystal import Crystal, Floats
+from chggen.structure.crystal import Crystal
+from chggen.structure.distances import Floats
 
 #: Longest bond over the sum of covalent radii.
 _BOND: Final = 1.2

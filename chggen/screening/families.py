@@ -15,7 +15,7 @@ from ase.geometry import minkowski_reduce
 from scipy.spatial import KDTree
 
 from chggen.structure.bonds import Component
-from chggen.structure.crystal import Floats
+from chggen.structure.distances import Floats
 
 #: Largest difference (Å) of mean distances inside bonded parts that count as the same.
 WINDOW: Final = 0.1

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from chggen.structure.composition import SYMBOLS, formula_of
-from chggen.structure.crystal import Crystal, Floats
+from chggen.structure.crystal import Crystal
+from chggen.structure.distances import Floats
 
 Integers = NDArray[np.int64]
 

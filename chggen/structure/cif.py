@@ -27,7 +27,8 @@ from chggen.structure.cif_groups import (
     require_symmetry,
     settings_of,
 )
-from chggen.structure.crystal import Crystal, shortest_distance
+from chggen.structure.crystal import Crystal
+from chggen.structure.distances import shortest_distance
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -5,11 +5,10 @@ from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
-import spglib
-from scipy.spatial import KDTree
 
 from chggen.structure import composition as comp
-from chggen.structure.crystal import Crystal, Floats
+from chggen.structure.crystal import Crystal
+from chggen.structure.distances import Floats, nearest_distances
 
 #: Neighbours looked at per atom: past the second shell of any packing, where ECoN
 #: weights are below 1e-3.
@@ -17,30 +16,6 @@ _NEIGHBOURS: Final = 24
 _ECON_ROUNDS: Final = 20
 #: Distance (Å) below which two atoms count as one place.
 _TOUCHING: Final = 0.1
-
-
-def nearest_distances(crystal: Crystal, k: int) -> Floats:
-    """Distances in Å from each atom to its ``k`` nearest neighbours, sorted, [n, k].
-
-    Periodic images count as neighbours. Raises ``ValueError`` for a flat cell.
-    """
-    cell = spglib.niggli_reduce(crystal.cell)
-    if cell is None:
-        raise ValueError("cell is flat")
-    frac = crystal.cart_coords @ np.linalg.inv(cell)
-    here = (frac - np.floor(frac)) @ cell
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    # a sphere of this radius holds k atoms at the mean density; the margin is for
-    # structures with voids, and the loop for those with larger ones
-    radius = 1.3 * np.cbrt((k + 1) * crystal.volume_per_atom * 3 / (4 * np.pi))
-    while True:
-        spans = [np.arange(-m, m + 1) for m in np.ceil(radius / heights).astype(int)]
-        images = np.stack(np.meshgrid(*spans, indexing="ij"), -1).reshape(-1, 1, 3) @ cell
-        tree = KDTree((images + here).reshape(-1, 3))
-        distances: Floats = np.asarray(tree.query(here, k + 1)[0])[:, 1:]
-        if distances.size == 0 or distances.max() <= radius:
-            return distances
-        radius *= 1.3
 
 
 def coordination_numbers(crystal: Crystal) -> Floats:
@@ -52,7 +27,7 @@ def coordination_numbers(crystal: Crystal) -> Floats:
     (a gap between sorted distances does not, and generated structures have few clear
     gaps) and is an integer for regular polyhedra. Neighbours of every element count.
     """
-    distances = nearest_distances(crystal, _NEIGHBOURS)
+    distances = nearest_distances(crystal.cell, crystal.frac_coords, _NEIGHBOURS)
     average = distances[:, :1]
     weights = np.zeros_like(distances)
     for _ in range(_ECON_ROUNDS):

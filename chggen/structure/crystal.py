@@ -5,7 +5,6 @@ and fractional coordinates. pymatgen is imported only where it is needed.
 """
 
 import hashlib
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,19 +15,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chggen.errors import TableError
+from chggen.structure.distances import Floats, shortest_distance
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-Floats = NDArray[np.float64]
 
 #: Steps of the grids of :func:`structure_key`, per lattice vector and per Å, and their
 #: shift in steps. The first is prime, so that simple fractions are no multiples of a step.
 _FRAC_STEPS = 9973
 _CELL_STEPS = 997.0
 _SHIFT = math.sqrt(2) - 1
-#: Offsets of the eight neighbours of a point of a square lattice, and of itself.
-_NEXT = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=2)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,63 +122,6 @@ class Crystal:
 def has_structure(row: Mapping[str, Any]) -> bool:
     """True if a table row holds a structure."""
     return bool(row.get("n_atoms")) and row.get("cell") is not None
-
-
-def shortest_distance(cell: Floats, frac_coords: Floats) -> float:
-    """Shortest distance in Å between atoms or between an atom and its own images.
-
-    Exact for any cell, however skewed or flat: the search is made in the reduced cell,
-    over all images that can be nearer than its shortest vector. Returns infinity for a
-    cell without atoms or with a value that is no number, zero for one without volume.
-    """
-    n = len(frac_coords)
-    if n == 0 or not np.isfinite(cell).all():
-        return float("inf")
-    lengths = np.linalg.norm(cell, axis=1)
-    if abs(np.linalg.det(cell)) <= 1e-12 * lengths.prod():
-        return 0.0
-    given, cell = cell, reduced_cell(cell)
-    frac_coords = frac_coords @ (given @ np.linalg.inv(cell)).round()
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    # no shortest distance exceeds the shortest lattice vector; + 1 as coordinates of two
-    # atoms in the cell differ by up to one
-    reach = np.linalg.norm(cell, axis=1).min()
-    spans = [np.arange(-m, m + 1) for m in np.ceil(reach / heights + 1).astype(int)]
-    images = np.stack(np.meshgrid(*spans, indexing="ij"), -1).reshape(-1, 3) @ cell
-    wrapped = frac_coords - np.floor(frac_coords)
-    best = np.inf
-    for i in range(n):
-        delta = ((wrapped[i:] - wrapped[i]) @ cell)[:, None, :] + images
-        squared = np.einsum("mki,mki->mk", delta, delta)
-        squared[0, len(images) // 2] = np.inf  # the atom itself
-        best = min(best, float(squared.min()))
-    return float(np.sqrt(best))
-
-
-def reduced_cell(cell: Floats) -> Floats:
-    """Right-handed cell of the same lattice with vectors as short as can be (Minkowski).
-
-    No vector gets shorter by adding integer multiples of the others. Raises
-    ``ValueError`` for a cell without volume.
-    """
-    cell = cell.copy()
-    if not abs(np.linalg.det(cell)) > 0:
-        raise ValueError("a cell without volume cannot be reduced")
-    changed = True
-    while changed:
-        changed = False
-        for i in range(3):
-            others = cell[[j for j in range(3) if j != i]]
-            # the nearest multiples when the others are orthogonal, and those next to them:
-            # enough at the end, and a stride on the way there
-            centre = np.round(others @ cell[i] / np.sum(others**2, axis=1))
-            candidates = cell[i] - np.concatenate([_NEXT, centre + _NEXT]) @ others
-            squared = np.sum(candidates**2, axis=1)
-            # a strict gain, or vectors on a tie would be swapped for ever
-            if squared.min() < (1.0 - 1e-9) * (cell[i] @ cell[i]):
-                cell[i] = candidates[squared.argmin()]
-                changed = True
-    return cell if np.linalg.det(cell) > 0 else -cell
 
 
 def row_id(*parts: object) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from chggen.structure import composition as comp
-from chggen.structure.coordination import nearest_distances
-from chggen.structure.crystal import Crystal, Floats
+from chggen.structure.crystal import Crystal
+from chggen.structure.distances import Floats, nearest_distances
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
@@ -130,7 +130,7 @@ def fingerprint(crystal: Crystal) -> Floats | None:
     continuous in the positions. None for a cell without volume.
     """
     try:
-        distances = nearest_distances(crystal, _NEIGHBOURS)
+        distances = nearest_distances(crystal.cell, crystal.frac_coords, _NEIGHBOURS)
     except ValueError:
         return None
     means = [

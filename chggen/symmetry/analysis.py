@@ -18,7 +18,8 @@ import spglib
 from numpy.typing import NDArray
 
 from chggen.errors import ChggenError
-from chggen.structure.crystal import Crystal, Floats
+from chggen.structure.crystal import Crystal
+from chggen.structure.distances import Floats
 
 HostCell = Literal["input", "primitive", "conventional"]
 Operations = tuple[NDArray[np.int64], Floats]  # rotations [m, 3, 3], translations [m, 3]

@@ -7,14 +7,8 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
 from chggen.errors import TableError
-from chggen.structure.crystal import (
-    Crystal,
-    has_structure,
-    reduced_cell,
-    row_id,
-    shortest_distance,
-    structure_key,
-)
+from chggen.structure.crystal import Crystal, has_structure, row_id, structure_key
+from chggen.structure.distances import reduced_cell, shortest_distance
 
 LENGTH = st.floats(2.0, 12.0)
 NUMBER = st.integers(0, 2**32)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from chggen.cells.lattice import (
     MIN_HEIGHT,
     angle_determinant,
-    cell_of,
     relative_height,
     sample_lattices,
 )
@@ -215,18 +214,5 @@ def test_bad_volumes_are_refused(volumes):
         sample_lattices(3, volumes, DEFAULT, seed())
 
 
-@given(st.lists(st.floats(60, 120), min_size=3, max_size=3))
-@settings(deadline=None)
-def test_cell_has_the_angles_asked_for(angles):
-    cell = cell_of([2.0, 3.0, 5.0], angles)
-    if angle_determinant(angles) < 1e-6:
-        return
-    unit = cell / np.linalg.norm(cell, axis=1, keepdims=True)
-    found = [unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]]
-    assert np.linalg.norm(cell, axis=1) == pytest.approx([2, 3, 5])
-    assert found == pytest.approx(np.cos(np.radians(angles)), abs=1e-9)
-
-
-def test_angles_without_a_cell_give_no_numbers():
+def test_angles_without_a_cell_are_known():
     assert angle_determinant([60, 60, 130]) < 0
-    assert np.isnan(cell_of([1, 1, 1], [60, 60, 130])).any()
