@@ -21,30 +21,14 @@ from torch import Tensor
 
 from chggen.diffusion.batch import Batch
 from chggen.structure.task import ImposedSymmetry, Task
+from chggen.symmetry.projection import cartesian, projection
 
 Floats = NDArray[np.float64]
 
 
-def cartesian(symmetry: ImposedSymmetry, cell: Floats) -> Floats:
-    """Rotations [m, 3, 3] for Cartesian row vectors: ``v @ Q``."""
-    found: Floats = np.linalg.inv(cell) @ symmetry.rotations.transpose(0, 2, 1) @ cell
-    return found
-
-
-def projection(symmetry: ImposedSymmetry, cell: Floats) -> Floats:
-    """Matrix [3n, 3n] (row vectors) of the orthogonal projection."""
-    turns = np.linalg.inv(cartesian(symmetry, cell))
-    count, n = symmetry.permutations.shape
-    matrix = np.zeros((n, 3, n, 3))
-    atoms = np.arange(n)
-    for turn, images in zip(turns, symmetry.permutations, strict=True):
-        matrix[images, :, atoms, :] += turn / count
-    return matrix.reshape(3 * n, 3 * n)
-
-
 def replication(symmetry: ImposedSymmetry, cell: Floats) -> Floats:
     """Matrix [3n, 3n] (row vectors) that copies one atom of each orbit to its images."""
-    turns = cartesian(symmetry, cell)
+    turns = cartesian(symmetry.rotations, cell)
     images = symmetry.permutations
     n = images.shape[1]
     matrix = np.zeros((n, 3, n, 3))
@@ -80,7 +64,9 @@ class Constraint:
             n = len(task.crystal)
             symmetry, cell = task.symmetry, task.crystal.cell
             if symmetry is not None:
-                maps[0, row, : 3 * n, : 3 * n] = projection(symmetry, cell)
+                maps[0, row, : 3 * n, : 3 * n] = projection(
+                    cartesian(symmetry.rotations, cell), symmetry.permutations
+                )
                 maps[1, row, : 3 * n, : 3 * n] = replication(symmetry, cell)
             atoms.append(np.arange(starts[s], starts[s] + n))
             slots.append(np.arange(row * most, row * most + n))

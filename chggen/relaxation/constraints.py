@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from chggen.structure.crystal import Crystal
 from chggen.structure.distances import Floats
 from chggen.symmetry.analysis import EXACT, SymmetrisationError, primitive_operations, symmetrise
+from chggen.symmetry.projection import cartesian, projection
 
 Mask = NDArray[np.bool_]
 
@@ -45,15 +46,10 @@ def symmetric(crystal: Crystal) -> Floats | None:
         found = primitive_operations(crystal, EXACT)
     except SymmetrisationError:
         return None
-    # for row vectors: operation k turns v into v Q, and atom i into atom p(i)
-    turns = np.linalg.inv(found.cell) @ found.rotations.transpose(0, 2, 1) @ found.cell
-    count, n = found.permutations.shape
-    atoms = np.zeros((n, 3, n, 3))
-    here = np.arange(n)
-    cell = np.zeros((9, 9))
-    for turn, images in zip(turns, found.permutations, strict=True):
-        atoms[images, :, here, :] += turn.T / count  # v'[p(i)] = v[i] Q
-        cell += np.kron(turn.T, turn.T) / count  # F' = Q^T F Q
+    turns = cartesian(found.rotations, found.cell)
+    n = found.permutations.shape[1]
+    atoms = projection(turns, found.permutations).reshape(n, 3, n, 3)
+    cell = np.stack([np.kron(turn.T, turn.T) for turn in turns]).mean(axis=0)  # F' = Q^T F Q
     copies = len(crystal) // n
     total = np.zeros((9 + 3 * len(crystal),) * 2)
     total[:9, :9] = cell

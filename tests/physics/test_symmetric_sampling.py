@@ -9,7 +9,7 @@ from chggen.campaign.seeds import Shard
 from chggen.cells.lattice import sample_lattices
 from chggen.config.stages import GenerateConfig, LatticeConfig
 from chggen.diffusion.batch import Batch
-from chggen.diffusion.constraint import Constraint, cartesian, projection, replication
+from chggen.diffusion.constraint import Constraint, replication
 from chggen.diffusion.generation import sample
 from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.sampler import FastSampler, PaperSampler
@@ -18,6 +18,7 @@ from chggen.stages.generate import generate
 from chggen.structure.crystal import Crystal
 from chggen.structure.task import Task
 from chggen.symmetry.orbits import impose
+from chggen.symmetry.projection import cartesian, projection
 from chggen.tables import parquet
 
 NUMBERS = np.array([30, 30, 15, 15, *[16] * 7])
@@ -78,13 +79,18 @@ def test_guests_in_a_framework_keep_its_group(network):
 def test_maps(tasks):
     for task in [t for t in tasks if t.symmetry is not None][:8]:
         cell, symmetry = task.crystal.cell, task.symmetry
-        project, replicate = projection(symmetry, cell), replication(symmetry, cell)
+        project, replicate = (
+            projection(cartesian(symmetry.rotations, cell), symmetry.permutations),
+            replication(symmetry, cell),
+        )
         # an orthogonal projection, and a map into what it keeps
         np.testing.assert_allclose(project @ project, project, atol=1e-9)
         np.testing.assert_allclose(project, project.T, atol=1e-9)
         np.testing.assert_allclose(replicate @ project, replicate, atol=1e-9)
         field = (np.random.default_rng(0).normal(size=33) @ project).reshape(-1, 3)
-        for turn, images in zip(cartesian(symmetry, cell), symmetry.permutations, strict=True):
+        for turn, images in zip(
+            cartesian(symmetry.rotations, cell), symmetry.permutations, strict=True
+        ):
             np.testing.assert_allclose(field[images], field @ turn, atol=1e-9)
 
 
