@@ -1,4 +1,4 @@
-# CHGGen campaign: composition -> lattices -> generate -> relax -> refine -> inpaint
+# CHGGen campaign: composition -> lattices -> generate -> relax (-> choose) -> refine -> inpaint
 # -> relax again -> screen -> submit -> calculate -> collect -> report. What each rule does is in chggen/stages/.
 from snakemake.utils import min_version
 
@@ -8,6 +8,7 @@ min_version("9.12")
 include: "rules/common.smk"
 include: "rules/generate.smk"
 include: "rules/relax.smk"
+include: "rules/choose.smk"
 include: "rules/refine.smk"
 include: "rules/inpaint.smk"
 include: "rules/reference.smk"

@@ -65,6 +65,8 @@ class Status(StrEnum):
     NOT_CONVERGED = "not_converged"
     #: no step of the tolerance ladder gave a space group above P-1
     NO_SYMMETRY = "no_symmetry"
+    #: symmetrisation would break or form bonds between hosts
+    COORDINATION_CHANGED = "coordination_changed"
     #: symmetrisation would move atoms further than the cap
     DISPLACEMENT_CAP = "displacement_cap"
     #: the framework's new cell cannot hold an integer number of guests
@@ -89,6 +91,7 @@ STATUS_TEXT: dict[Status, str] = {
     Status.NOT_FINITE: "non-finite energy, force or stress",
     Status.NOT_CONVERGED: "step limit reached before the force criterion",
     Status.NO_SYMMETRY: "no tolerance gave a space group above P-1",
+    Status.COORDINATION_CHANGED: "symmetrisation would break or form bonds between host atoms",
     Status.DISPLACEMENT_CAP: "symmetrisation would move atoms further than the cap",
     Status.COMPOSITION_DRIFT: "the new cell cannot hold an integer number of guests",
     Status.OUT_OF_TIME: "walltime limit reached",

@@ -1,6 +1,8 @@
 rule refine:
     input:
         table=f"{SHARD}/relaxed.parquet",
+        # empty unless guests are chosen by the campaign
+        chosen=lambda wildcards: CAMPAIGN.chosen(wildcards.system),
     output:
         table=f"{SHARD}/refined.parquet",
     log:

@@ -13,4 +13,5 @@ with job(label, snakemake.log[0], snakemake.threads) as progress:
         given["guests"],
         RefineConfig(**given["settings"]),
         progress,
+        chosen=next(iter(snakemake.input.chosen), None),
     )

@@ -126,7 +126,7 @@ def rate_rows(system: str, outcomes: Outcomes, config: Config) -> list[Row]:
     rows = []
     for composition in [ALL, *outcomes.compositions]:
         attempts = _of(everything, composition)
-        frameworks = _of(outcomes.frameworks, composition)
+        frameworks = _of(outcomes.searched, composition)
         for kind in (ALL, *kinds):
             drawn = attempts if kind == ALL else attempts[attempts["draw_kind"] == kind]
             for route in (*ROUTES, ALL):

@@ -25,7 +25,7 @@ def _same(*columns: str) -> dict[str, str]:
 #: The two ways to a structure, in the order of every page and table.
 ROUTES: Final = ("unconditional", "inpainting")
 #: Columns that tell one attempt of a system from all others.
-KEY: Final = ["composition", "route", "seed", "index", "draw"]
+KEY: Final = ["composition", "route", "seed", "index", "framework", "draw"]
 #: How an attempt was made: no space group imposed while sampling; one imposed; not drawn at
 #: all but read from elsewhere, so that nothing is known of it.
 KINDS: Final = ("free", "imposed", "given")
@@ -71,14 +71,19 @@ class Outcomes:
             ``unique``, ``new`` and ``selected`` (each of the last three among those
             below the threshold); ``draw_kind``, one of :data:`KINDS`; the measured columns
             of the tables (units as there).
-        frameworks: one row per generated structure: ``KEY``, ``status``, ``reason`` and
-            space group of its framework.
+        frameworks: one row per framework, and one per structure that gave none: ``KEY``,
+            ``status``, ``reason`` and space group.
         compositions: in the order of the tables.
     """
 
     attempts: pd.DataFrame
     frameworks: pd.DataFrame
     compositions: list[str]
+
+    @property
+    def searched(self) -> pd.DataFrame:
+        """One row of ``frameworks`` per generated structure: what its search came to."""
+        return self.frameworks[self.frameworks["framework"] == 0]
 
 
 def read_outcomes(paths: Mapping[str, Sequence[str | Path]], screened: str | Path) -> Outcomes:
@@ -105,10 +110,9 @@ def read_outcomes(paths: Mapping[str, Sequence[str | Path]], screened: str | Pat
         "refined",
         {k: k for k in ("status", "reason", "space_group_number", "space_group_symbol")},
     )
-    if len(frameworks) != len(generated):
-        raise TableError(
-            f"refined tables hold {len(frameworks)} rows for {len(generated)} generated ones"
-        )
+    searched = int((frameworks["framework"] == 0).sum())
+    if searched != len(generated):
+        raise TableError(f"refined tables hold {searched} structures of {len(generated)} generated")
     attempts = _verdicts(attempts).assign(draw_kind=_draw_kinds(attempts))
     return Outcomes(attempts, frameworks, list(dict.fromkeys(generated["composition"])))
 
@@ -126,6 +130,7 @@ def _read(paths: Sequence[str | Path], name: str, columns: Mapping[str, str]) ->
     parts = [parquet.read_table(path, name, wanted) for path in paths]
     table = pa.concat_tables(parts) if parts else parquet.from_rows(name, []).select(wanted)
     frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
+    frame["framework"] = frame["framework"].fillna(0)  # null where there is none yet
     return frame.rename(columns=columns)
 
 

@@ -33,7 +33,7 @@ from chggen.structure import files as structurefiles
 
 #: The stages of one shard, and of one system, in order.
 SHARD_STAGES = ("generate", "relax", "refine", "inpaint", "rerelax")
-SYSTEM_STAGES = ("reference", "screen", "submit", "calculate", "collect", "report")
+SYSTEM_STAGES = ("choose", "reference", "screen", "submit", "calculate", "collect", "report")
 
 #: Sections of the config behind stages that have none of their own name.
 SECTIONS = {
@@ -116,6 +116,12 @@ class Campaign:
         """Same, where these phases are calculated with DFT."""
         return self.referenced(system) if self.config.dft.calculates_phases else []
 
+    def chosen(self, system: str) -> list[str]:
+        """Path of a system's table ``chosen``, where guests are chosen by the campaign."""
+        if self.config.systems[system].guests != "auto":
+            return []
+        return [f"{self.results}/{system}/chosen.parquet"]
+
     def targets(self) -> list[str]:
         """What the whole campaign ends with."""
         names = ("report.html", "report.parquet", "submitted.parquet")
@@ -148,7 +154,8 @@ class Campaign:
         """
         known = self._known_settings
         if (stage, system) not in known:
-            known[stage, system] = self._settings(stage, system)
+            # what is chosen hangs on the tables alone
+            known[stage, system] = self._settings(stage, system) if stage != "choose" else {}
         return known[stage, system]
 
     @cached_property

@@ -23,6 +23,7 @@ app = typer.Typer(
 for command in (
     shard.generate,
     shard.relax,
+    system.choose,
     shard.refine,
     shard.inpaint,
     system.screen,

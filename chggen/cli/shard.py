@@ -7,6 +7,7 @@ import typer
 
 from chggen.cli.options import Changes, ConfigFile, KeptSymmetry, Output, Source
 from chggen.config import load as configfile
+from chggen.errors import ConfigError
 from chggen.run.progress import bar
 
 
@@ -76,16 +77,25 @@ def refine(
         list[str] | None,
         typer.Option("--guest", "-g", help="element to remove; may be repeated; default: auto"),
     ] = None,
+    chosen: Annotated[
+        Path | None, typer.Option(help="table from chggen choose; default: auto by SOURCE alone")
+    ] = None,
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
     """Remove guests from relaxed structures and symmetrise the frameworks."""
     from chggen.config.stages import RefineConfig
     from chggen.stages.refine import refine as run
+    from chggen.structure.composition import ATOMIC_NUMBERS
 
+    unknown = [guest for guest in guests or () if guest not in ATOMIC_NUMBERS]
+    if unknown:
+        raise ConfigError(f"--guest '{unknown[0]}': unknown element")
+    if guests and chosen:
+        raise ConfigError("--guest and --chosen cannot be used together")
     settings = configfile.parse_section(RefineConfig, "refine", config, changes or ())
     with bar("refine") as progress:
-        run(source, output, guests or "auto", settings, progress)
+        run(source, output, guests or "auto", settings, progress, chosen=chosen)
 
 
 def inpaint(

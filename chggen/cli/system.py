@@ -11,6 +11,19 @@ from chggen.errors import ConfigError
 from chggen.run.progress import bar
 
 
+def choose(
+    sources: Annotated[list[Path], typer.Argument(help="tables relaxed of all shards")],
+    output: Output = Path("chosen.parquet"),
+) -> None:
+    """Choose the guests of a system by the breadth of their coordination."""
+    from chggen.stages.choose import choose as run
+
+    with bar("choose") as progress:
+        lines = run(sources, output, progress)
+    for line in lines:
+        typer.echo(line)
+
+
 def screen(
     sources: Annotated[list[Path], typer.Argument(help="tables relaxed and rerelaxed")],
     output: Output = Path("screened.parquet"),

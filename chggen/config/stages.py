@@ -204,7 +204,16 @@ class RefineConfig(Strict):
     ladder: Annotated[list[LadderStep], BeforeValidator(_ladder), Field(min_length=1)] = (
         PAPER_LADDER
     )
-    """(symprec, angle tolerance) pairs, tried in order until the space group is above P-1."""
+    """(symprec, angle tolerance) pairs, tried in order."""
+    ladder_choice: Literal["first", "best"] = "best"
+    """Which step's framework is taken. ``first``: the first with a space group above P-1 (the
+    paper's); ``best``: of that one and later ones that move no host by more than its symprec,
+    the one with the most symmetry operations."""
+    frameworks_per_structure: Count = 2
+    """Maximum number of frameworks from one structure: the one chosen, then others that the
+    ladder found and that are not refused, the smallest displacement first."""
+    keep_coordination: bool = True
+    """Refuse a symmetrisation by which hosts lose or gain bonds with other hosts."""
     max_displacement: Positive = 1.5
     """Maximum displacement of a host atom by symmetrisation, Å."""
     max_rms_displacement: Positive = 0.8

@@ -34,7 +34,8 @@ class SystemConfig(Strict):
     """Formula units per cell; the lattices of a seed are divided among them."""
     guests: Literal["auto"] | list[str] = "auto"
     """Elements that are removed and inpainted; ``auto``: the element with the broadest
-    distribution of coordination numbers."""
+    distribution of coordination numbers in all relaxed structures of the system (table
+    ``chosen``); compositions without it choose among their own elements."""
     lattice_seeds: Count = 2
     """Shards per composition: independent sets of lattices."""
     lattices_per_seed: Count = 50

@@ -149,9 +149,15 @@ def _search(system: str, config: Config, headers: Headers) -> Lines:
         ("compositions", str(len(chosen.formulas()))),
         ("space groups imposed while sampling", str(chosen.symmetry)),
         *cells,
-        ("guests", _seen(headers, "refined", "guests")),
+        ("guests", _guests(headers)),
         ("campaign seed", str(config.seed)),
     ]
+
+
+def _guests(headers: Headers) -> str:
+    """Elements taken out, and how they were chosen where the config does not say."""
+    chosen = [note for note in _values(headers, "refined", "guest_choice") if note]
+    return "; ".join(chosen) or _seen(headers, "refined", "guests")
 
 
 def _generation(config: Config, headers: Headers) -> Lines:
@@ -200,8 +206,12 @@ def _final(relax: RelaxConfig) -> str:
 def _frameworks(config: Config) -> Lines:
     refine = config.refine
     ladder = ", ".join(f"{s.symprec:g} Å / {s.angle_tolerance:g}°" for s in refine.ladder)
+    first = refine.ladder_choice == "first"
     return [
         ("tolerance ladder", ladder),
+        ("framework taken", "the first symmetric" if first else "the most symmetric near it"),
+        ("frameworks per structure at most", str(refine.frameworks_per_structure)),
+        ("bonds between hosts must be kept", "yes" if refine.keep_coordination else "no"),
         ("largest displacement", f"{refine.max_displacement:g} Å"),
         ("largest RMS displacement", f"{refine.max_rms_displacement:g} Å"),
         ("largest strain", f"{100 * refine.max_strain:g} %"),

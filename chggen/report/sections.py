@@ -207,11 +207,12 @@ def framework_failures(outcomes: Outcomes) -> dict[str, Any]:
             "total": len(rows),
             "examples": _examples(rows["reason"], str(status)),
         }
-        for status, rows in outcomes.frameworks.groupby("status")
+        for status, rows in outcomes.searched.groupby("status")
     ]
     return {
         "lines": sorted(lines, key=lambda x: (x["status"] != Status.OK, -x["total"])),
-        "total": len(outcomes.frameworks),
+        "total": len(outcomes.searched),
+        "made": int((outcomes.frameworks["status"] == Status.OK).sum()),
     }
 
 

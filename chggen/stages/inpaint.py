@@ -62,7 +62,8 @@ def inpaint(
         if row["status"] != Status.OK:
             continue
         place = (row["composition"], row["seed"])
-        stream = seed_sequence(campaign_seed, *place, f"inpaint/{row['index']}")
+        which = f"{row['index']}/{row['framework']}" if row["framework"] else row["index"]
+        stream = seed_sequence(campaign_seed, *place, f"inpaint/{which}")
         for draw, seed in enumerate(row_seeds(stream, settings.draws)):
             tasks.append(task(row, seed))
             parents.append(row)

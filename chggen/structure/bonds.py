@@ -194,11 +194,7 @@ def components(crystal: Crystal) -> list[Component] | None:
     if not len(crystal) or not crystal.is_finite:
         return None
     z = crystal.atomic_numbers
-    elements = np.unique(z)
-    table = np.zeros((int(elements.max()) + 1,) * 2)
-    for a in elements:
-        for b in elements:
-            table[a, b] = _bond_limit(int(a), int(b))
+    table = bond_limits(z)
     found = neighbours(crystal, float(table.max()))
     if found is None:
         return None
@@ -218,6 +214,20 @@ def dimensionality(crystal: Crystal) -> int | None:
     """Highest dimensionality of the bonded components, 0 to 3; None if it cannot be known."""
     parts = components(crystal)
     return None if parts is None else max(part.dimensionality for part in parts)
+
+
+def bond_limits(atomic_numbers: Integers) -> Floats:
+    """Distances (Å) below which two atoms are bonded, by their atomic numbers [Z, Z].
+
+    Args:
+        atomic_numbers: of a crystal with atoms; what it lacks is zero.
+    """
+    elements = np.unique(atomic_numbers)
+    table = np.zeros((int(elements.max()) + 1,) * 2)
+    for a in elements:
+        for b in elements:
+            table[a, b] = _bond_limit(int(a), int(b))
+    return table
 
 
 @cache

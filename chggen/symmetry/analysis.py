@@ -64,7 +64,8 @@ class Symmetrised:
     """A crystal made exactly symmetric, and what that cost.
 
     Args:
-        crystal: the symmetric crystal.
+        crystal: the symmetric crystal, in the cell asked for.
+        aligned: the same with the atoms and in the setting of the input.
         number: its space group number, found at :data:`EXACT`.
         symbol: its Hermann-Mauguin symbol.
         displacement_rms: RMS displacement of the atoms in Å, homogeneous strain and
@@ -72,15 +73,19 @@ class Symmetrised:
         displacement_max: largest such displacement, Å.
         strain_max: largest absolute principal strain of the cell.
         multiplicity: atoms in ``crystal`` over atoms in the input.
+        order: operations per cell of the input, pure translations included: the higher, the
+            more symmetric (a supergroup always has more).
     """
 
     crystal: Crystal
+    aligned: Crystal
     number: int
     symbol: str
     displacement_rms: float
     displacement_max: float
     strain_max: float
     multiplicity: Fraction
+    order: int
 
 
 def space_group(crystal: Crystal, symprec: float, angle_tolerance: float) -> SpaceGroup:
@@ -157,18 +162,19 @@ def symmetrise(
     shift -= shift.mean(axis=0)
     large = primitive.multiples @ small
     moved = np.linalg.norm(shift @ large, axis=1)
-    if cell == "input":
-        ideal = Crystal.of(large, crystal.atomic_numbers, crystal.frac_coords + shift)
-    else:
-        ideal = _standard(ideal, primitive=cell == "primitive")
+    aligned = Crystal.of(large, crystal.atomic_numbers, crystal.frac_coords + shift)
+    order = len(exact.rotations) * len(crystal) // len(ideal)
+    ideal = aligned if cell == "input" else _standard(ideal, primitive=cell == "primitive")
     return Symmetrised(
         crystal=ideal,
+        aligned=aligned,
         number=int(exact.number),
         symbol=str(exact.international),
         displacement_rms=float(np.sqrt(np.mean(moved**2))),
         displacement_max=float(moved.max()),
         strain_max=strain,
         multiplicity=Fraction(len(ideal), len(crystal)),
+        order=order,
     )
 
 

@@ -2,23 +2,27 @@
 
 Guests are the atoms whose surroundings vary most; without them the rest of a relaxed
 structure is often nearly symmetric (CHGGen, doi:10.1039/d5mh00774g). :func:`refine`
-climbs a ladder of tolerances and makes the hosts exactly symmetric at the first step
-that finds more than inversion.
+climbs a ladder of tolerances and makes the hosts exactly symmetric at the steps that
+find more than inversion, as long as their bonds stay what they are.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
 from chggen.config.stages import RefineConfig
-from chggen.errors import CompositionError, Status
+from chggen.errors import Status
 from chggen.structure import composition as comp
 from chggen.structure.bonds import closest_pair
-from chggen.structure.coordination import coordination_entropies
+from chggen.structure.coordination import changed_coordination
 from chggen.structure.crystal import Crystal
 from chggen.symmetry.analysis import SymmetrisationError, Symmetrised, space_group, symmetrise
+
+#: Largest difference (Å) between two crystals that count as the same: rounding.
+_SAME: Final = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,7 @@ class Framework:
         guests: elements taken out.
         guest_numbers: atomic numbers of the guests that belong in ``crystal``'s cell.
         formula_units: formula units of hosts and guests in that cell.
-        ladder_step: step taken, or the step that the verdict is from; None if none.
+        ladder_step: step taken, or the step that a refusal is from; None if none.
         symprec: distance tolerance of that step, Å.
         angle_tolerance: its angle tolerance, degrees.
         space_group_number: space group of the symmetrised hosts.
@@ -40,6 +44,7 @@ class Framework:
         displacement_rms: RMS displacement of the hosts, Å.
         displacement_max: largest displacement of a host, Å.
         strain_max: largest absolute principal strain of the cell.
+        coordination_changed: hosts that lose or gain a bond with another host.
         host_cell: input, primitive or conventional.
     """
 
@@ -58,6 +63,7 @@ class Framework:
     displacement_rms: float | None = None
     displacement_max: float | None = None
     strain_max: float | None = None
+    coordination_changed: int | None = None
 
     @property
     def n_guests(self) -> int:
@@ -65,57 +71,86 @@ class Framework:
         return len(self.guest_numbers)
 
 
-def choose_guests(crystals: Iterable[Crystal], elements: Iterable[str]) -> str:
-    """The element with the broadest coordination numbers (highest entropy).
+@dataclass(frozen=True, eq=False)
+class _Rung:
+    """What one step of the ladder makes of the hosts."""
 
-    The most electronegative element is never chosen: the paper's coordination analysis
-    (ChemEnv) is of cations, and what is left must be a framework. On equal entropy the
-    less electronegative element is taken; so it is also when no structure is usable.
+    framework: Framework
+    ideal: Symmetrised
 
-    Raises:
-        CompositionError: fewer than two elements, so that nothing would be left.
-    """
-    formula = comp.canonical(dict.fromkeys(elements, 1))
-    ordered = list(comp.parse_formula(formula))  # by electronegativity
-    if len(ordered) == 1:
-        raise CompositionError(f"no guests to choose in '{formula}': one element only")
-    entropies = coordination_entropies(crystals)
-    return max(ordered[:-1], key=lambda symbol: round(entropies.get(symbol, 0.0), 9))
+    @property
+    def usable(self) -> bool:
+        return self.framework.status is Status.OK
+
+    def same(self, other: "_Rung") -> bool:
+        """True if both steps found the same operations, and so the same crystal."""
+        if (self.ideal.number, self.ideal.order) != (other.ideal.number, other.ideal.order):
+            return False
+        mine, its = self.ideal.aligned, other.ideal.aligned
+        moved = np.abs(mine.cart_coords - its.cart_coords).max()
+        return max(moved, np.abs(mine.cell - its.cell).max()) < _SAME
 
 
-def refine(crystal: Crystal, guests: Sequence[str], settings: RefineConfig) -> Framework:
-    """Framework of a structure: guests removed, hosts symmetrised.
+def refine(crystal: Crystal, guests: Sequence[str], settings: RefineConfig) -> list[Framework]:
+    """Frameworks of a structure: guests removed, hosts symmetrised.
 
-    The first step of the ladder whose space group is above P-1 decides. If its
-    displacement or strain is past the caps the structure is refused: the groups of
-    later steps nearly always contain the first one, and the projection on a smaller
-    invariant subspace cannot be shorter. (spglib is not monotonic, so a later step can
-    find another branch that happens to be nearer; taking it would make the verdict
-    depend on the length of the ladder, so it is not.) A step whose operations cannot
-    be imposed is passed over.
+    Every step of the ladder whose space group is above P-1 makes a framework; a step whose
+    operations cannot be imposed is passed over, and so is one that finds what an earlier one
+    found. A framework is refused if hosts would lose or gain bonds with other hosts
+    (:func:`chggen.structure.coordination.changed_coordination`; ``keep_coordination``), or if
+    its displacement or strain is past the caps. Of the others,
+
+    - ``ladder_choice: first`` takes that of the first step above P-1, as the paper does. If
+      it is refused there is no framework.
+    - ``best`` takes the one with the most operations per cell among that of the first step
+      above P-1 and those of later steps which move no host by more than the first step's
+      symprec: the accuracy at which the structure was found symmetric. So a refused first
+      step does not end the search. (spglib is not monotonic: a later step can find another
+      branch that is nearer.)
+
+    Up to ``frameworks_per_structure`` are given: the one chosen, then the other frameworks
+    that are not refused, the nearest (by largest displacement) first.
 
     Args:
         crystal: relaxed structure, guests included.
         guests: elements to take out.
-        settings: ladder, caps, kind of cell, size limit.
+        settings: ladder, choice, caps, kind of cell, size limit.
 
     Returns:
-        A framework, or its status and reason; never raises for a bad structure.
+        The frameworks, the chosen one first; or one that is not ``ok`` and says why. Never
+        raises for a bad structure.
     """
     names = tuple(dict.fromkeys(guests))
     numbers = [comp.ATOMIC_NUMBERS[symbol] for symbol in names]
     is_guest = np.isin(crystal.atomic_numbers, numbers)
 
-    def refuse(status: Status, reason: str) -> Framework:
-        return Framework(status, names, settings.host_cell, reason)
+    def refuse(status: Status, reason: str) -> list[Framework]:
+        return [Framework(status, names, settings.host_cell, reason)]
 
     if not is_guest.any() or is_guest.all():
-        left = "no guest" if not is_guest.any() else "the structure consists of guests only"
+        left = "no guest" if not is_guest.any() else "nothing but guests"
         return refuse(Status.FAILED, f"{left} in the structure (guests: {' '.join(names)})")
     if not crystal.is_finite:
         return refuse(Status.NOT_FINITE, "cell or coordinates are not finite")
-    hosts = crystal.take(~is_guest)
+    rungs, notes = _climb(crystal, crystal.take(~is_guest), names, settings)
+    if not rungs:
+        reason = f"no space group above P-1 in {len(settings.ladder)} steps"
+        return refuse(Status.NO_SYMMETRY, "; ".join([reason, *notes]))
+    chosen = _choose(rungs, settings)
+    if chosen is None:
+        return [rungs[0].framework]
+    others = [rung for rung in rungs if rung.usable and rung is not chosen]
+    others.sort(key=lambda rung: rung.ideal.displacement_max)
+    return [r.framework for r in [chosen, *others][: settings.frameworks_per_structure]]
+
+
+def _climb(
+    crystal: Crystal, hosts: Crystal, names: tuple[str, ...], settings: RefineConfig
+) -> tuple[list[_Rung], list[str]]:
+    """The different results of the steps above P-1, in order, and why others gave none."""
+    rungs: list[_Rung] = []
     notes: list[str] = []
+    one = settings.ladder_choice == "first" and settings.frameworks_per_structure == 1
     for step, tolerance in enumerate(settings.ladder):
         symprec, angle = tolerance.symprec, tolerance.angle_tolerance
         found = space_group(hosts, symprec, angle)
@@ -128,15 +163,44 @@ def refine(crystal: Crystal, guests: Sequence[str], settings: RefineConfig) -> F
         except SymmetrisationError as error:
             notes.append(f"step {step}: {found.symbol} not usable, {error}")
             continue
-        return _verdict(crystal, ideal, names, step, settings)
-    reason = f"no space group above P-1 in {len(settings.ladder)} steps"
-    return refuse(Status.NO_SYMMETRY, "; ".join([reason, *notes]))
+        changed = changed_coordination(hosts, ideal.aligned)
+        if changed is None:
+            notes.append(f"step {step}: {found.symbol} not usable, too many neighbours")
+            continue
+        rung = _Rung(_verdict(crystal, ideal, names, step, changed, settings), ideal)
+        if not any(rung.same(other) for other in rungs):
+            rungs.append(rung)
+        if one:
+            break
+    return rungs, notes
+
+
+def _choose(rungs: Sequence[_Rung], settings: RefineConfig) -> _Rung | None:
+    """The result that ``ladder_choice`` takes; None if there is none that it may take."""
+    first = rungs[0]
+    if settings.ladder_choice == "first":
+        return first if first.usable else None
+    step = first.framework.ladder_step or 0
+    near = settings.ladder[step].symprec
+    allowed = [
+        rung
+        for rung in rungs
+        if rung.usable and (rung is first or rung.ideal.displacement_max <= near)
+    ]
+    if not allowed:
+        return None
+    return max(allowed, key=lambda rung: (rung.ideal.order, -rung.ideal.displacement_max))
 
 
 def _verdict(
-    crystal: Crystal, ideal: Symmetrised, names: tuple[str, ...], step: int, settings: RefineConfig
+    crystal: Crystal,
+    ideal: Symmetrised,
+    names: tuple[str, ...],
+    step: int,
+    changed: int,
+    settings: RefineConfig,
 ) -> Framework:
-    """Framework of the deciding step, or its refusal."""
+    """Framework of a step, or its refusal."""
     found = Framework(
         Status.OK,
         names,
@@ -149,7 +213,11 @@ def _verdict(
         displacement_rms=ideal.displacement_rms,
         displacement_max=ideal.displacement_max,
         strain_max=ideal.strain_max,
+        coordination_changed=changed,
     )
+    if changed and settings.keep_coordination:
+        reason = f"{changed} of {len(ideal.aligned)} hosts would change bonds ({ideal.symbol})"
+        return replace(found, status=Status.COORDINATION_CHANGED, reason=reason)
     over = _over_cap(ideal, settings)
     if over:
         return replace(found, status=Status.DISPLACEMENT_CAP, reason=over)

@@ -41,6 +41,13 @@ IDENTITY: list[Column] = [
         "",
         "number of the inpainting draw of its framework, from 0; 0 for generated rows",
     ),
+    (
+        "framework",
+        I32,
+        "",
+        "number of the framework among those of its structure, from 0, the chosen one first;"
+        " null before refine",
+    ),
     ("random_seed", I64, "", "seed of this row's own random stream"),
     ("status", STR, "", "'ok' or why it ended (chggen.errors.Status)"),
     ("reason", STR, "", "one line saying more about the status; empty if ok"),
@@ -127,7 +134,13 @@ RELAXATION: list[Column] = [
 
 REFINEMENT: list[Column] = [
     ("guests", pa.list_(STR), "", "elements removed; the row's structure is the rest"),
-    ("guest_choice", STR, "", "'config' or 'auto' (broadest coordination numbers)"),
+    (
+        "guest_choice",
+        STR,
+        "",
+        "who chose them: 'config', or table chosen on the structures of the whole 'system' or of"
+        " this 'composition' alone",
+    ),
     ("n_guests", I32, "", "number of guest atoms for the row's cell"),
     ("ladder_step", I32, "", "step of the tolerance ladder that was used, from 0"),
     ("symprec", F64, "Å", "spglib distance tolerance of that step"),
@@ -137,7 +150,30 @@ REFINEMENT: list[Column] = [
     ("displacement_rms", F64, "Å", "RMS displacement of host atoms by symmetrisation"),
     ("displacement_max", F64, "Å", "largest displacement of a host atom"),
     ("strain_max", F64, "", "largest principal strain of the host cell by symmetrisation"),
+    ("coordination_changed", I32, "", "host atoms that lose or gain a bond with another host"),
     ("host_cell", STR, "", "cell chosen for the framework: input, primitive or conventional"),
+]
+
+#: Coordination numbers of the elements of a composition, and which element is the guest.
+CHOICE: list[Column] = [
+    ("system", STR, "", "name of the chemical system in the config"),
+    ("composition", STR, "", "canonical formula"),
+    ("element", STR, "", "one of its elements"),
+    ("chosen", BOOL, "", "the guest of this composition"),
+    ("basis", STR, "", "'system' or 'composition': which entropy decided"),
+    (
+        "system_entropy",
+        F64,
+        "",
+        "Shannon entropy (nats) of its coordination numbers (ECoN,"
+        " rounded) over all compositions of the system; null without a usable structure",
+    ),
+    ("system_atoms", I64, "", "atoms that this is of"),
+    ("system_structures", I64, "", "structures that were counted in the system"),
+    ("entropy", F64, "", "the same over the structures of this composition"),
+    ("atoms", I64, "", "atoms that this is of"),
+    ("structures", I64, "", "structures that were counted of this composition"),
+    ("reason", STR, "", "why the guest of the system was not taken; empty if it was"),
 ]
 
 INPAINTING: list[Column] = [
@@ -364,6 +400,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     for name, groups in {
         "generated": (IDENTITY, STRUCTURE, GENERATION),
         "relaxed": (IDENTITY, STRUCTURE, RELAXATION),
+        "chosen": (CHOICE,),
         "refined": (IDENTITY, STRUCTURE, REFINEMENT),
         "inpainted": (IDENTITY, STRUCTURE, INPAINTING),
         "rerelaxed": (IDENTITY, STRUCTURE, RELAXATION),

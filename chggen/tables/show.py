@@ -21,7 +21,9 @@ _USUAL: Final[Mapping[str, str]] = {
     "relaxed": "id composition status energy_per_atom steps fmax n_atoms route reason",
     "rerelaxed": "id composition status energy_per_atom steps fmax n_atoms route reason",
     "refined": "id composition status space_group_symbol n_atoms symprec displacement_max reason",
-    "inpainted": "id composition status n_atoms draw min_distance host_space_group_number reason",
+    "chosen": "composition element chosen basis system_entropy system_structures entropy reason",
+    "inpainted": "id composition status n_atoms framework draw min_distance"
+    " host_space_group_number reason",
     "screened": "id composition decomposition_energy space_group_symbol rank selected filter",
     "referenced": "label composition status energy_per_atom n_atoms steps source reason",
     "submitted": "id composition status role decomposition_energy input_set potcar reason",

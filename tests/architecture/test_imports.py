@@ -66,7 +66,7 @@ def test_modules_stay_readable() -> None:
 def test_one_verb_everywhere() -> None:
     """Rule file, script, stage module and command (or group) carry the same name."""
     verbs = {"generate", "relax", "refine", "inpaint", "reference", "screen", "submit", "report"}
-    verbs |= {"train", "calculate", "collect"}
+    verbs |= {"choose", "train", "calculate", "collect"}
     assert {p.stem for p in (ROOT / "rules").glob("*.smk")} == verbs | {"common"}
     assert {p.stem for p in (ROOT / "scripts").glob("*.py")} == verbs
     stages = {p.stem for p in (PACKAGE / "stages").glob("*.py")} - {"__init__"}
