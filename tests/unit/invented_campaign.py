@@ -1,5 +1,6 @@
 """Tables of an invented campaign, as the stages would write them (not a test)."""
 
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ class Campaign:
             usable = relaxed["status"] in {Status.OK, Status.NOT_CONVERGED}
             framework = start | {
                 "id": row_id("refined", relaxed["id"]), "parent_id": relaxed["id"],
-                "guests": ["Zn"], "guest_choice": "config",
+                "framework": 0, "guests": ["Zn"], "guest_choice": "config",
                 "status": Status.PARENT_FAILED, "reason": f"parent: {relaxed['status']}",
             }  # fmt: skip
             if usable:
@@ -126,10 +127,18 @@ class Campaign:
                 framework |= {"status": Status.OK if found else Status.NO_SYMMETRY, "reason": ""}
                 if found:
                     framework |= {"space_group_number": int(self.rng.choice([5, 8, 12, 9]))}
-            out["refined"].append(framework)
             good = framework["status"] == Status.OK
-            for draw in range(self.config.inpaint.draws if good else 1):
+            frameworks = [framework]
+            if good and index % 4 == 1:
+                frameworks.append(
+                    framework | {"id": row_id("refined", relaxed["id"], 1), "framework": 1}
+                )
+            out["refined"] += frameworks
+            for framework, draw in itertools.product(
+                frameworks, range(self.config.inpaint.draws if good else 1)
+            ):
                 drawn = place | {"route": "inpainting", "draw": draw}
+                drawn["framework"] = framework["framework"]
                 if good:
                     row = self._sample(drawn, "inpainted", framework["id"])
                     row |= {"host_space_group_number": framework["space_group_number"]}
@@ -160,7 +169,7 @@ class Campaign:
         return row | {"status": Status.OK, "reason": "", **crystal.columns()}
 
     def _relax(self, parent: parquet.Row, symmetric: float) -> parquet.Row:
-        row = {key: parent[key] for key in LINEAGE}
+        row = {key: parent.get(key) for key in LINEAGE}
         row |= {"id": row_id("relaxed", parent["id"]), "parent_id": parent["id"]}
         if parent["status"] != Status.OK:
             return row | {"status": Status.PARENT_FAILED, "reason": f"parent: {parent['status']}"}
