@@ -9,17 +9,10 @@ from typing import Final
 
 import pyarrow as pa
 
+from chggen.tables.columns import BOOL, CELL, F64, I32, I64, STR, VECTOR, Column
+from chggen.tables.summaries import CHOICE, REPORT
+
 SCHEMA_VERSION: Final = 2
-
-STR = pa.string()
-F64 = pa.float64()
-I32 = pa.int32()
-I64 = pa.int64()
-BOOL = pa.bool_()
-VECTOR = pa.list_(F64, 3)
-CELL = pa.list_(VECTOR, 3)
-
-Column = tuple[str, pa.DataType, str, str]  # name, type, unit ("" = none), meaning
 
 
 def names(*groups: list[Column]) -> tuple[str, ...]:
@@ -152,28 +145,6 @@ REFINEMENT: list[Column] = [
     ("strain_max", F64, "", "largest principal strain of the host cell by symmetrisation"),
     ("coordination_changed", I32, "", "host atoms that lose or gain a bond with another host"),
     ("host_cell", STR, "", "cell chosen for the framework: input, primitive or conventional"),
-]
-
-#: Coordination numbers of the elements of a composition, and which element is the guest.
-CHOICE: list[Column] = [
-    ("system", STR, "", "name of the chemical system in the config"),
-    ("composition", STR, "", "canonical formula"),
-    ("element", STR, "", "one of its elements"),
-    ("chosen", BOOL, "", "the guest of this composition"),
-    ("basis", STR, "", "'system' or 'composition': which entropy decided"),
-    (
-        "system_entropy",
-        F64,
-        "",
-        "Shannon entropy (nats) of its coordination numbers (ECoN,"
-        " rounded) over all compositions of the system; null without a usable structure",
-    ),
-    ("system_atoms", I64, "", "atoms that this is of"),
-    ("system_structures", I64, "", "structures that were counted in the system"),
-    ("entropy", F64, "", "the same over the structures of this composition"),
-    ("atoms", I64, "", "atoms that this is of"),
-    ("structures", I64, "", "structures that were counted of this composition"),
-    ("reason", STR, "", "why the guest of the system was not taken; empty if it was"),
 ]
 
 INPAINTING: list[Column] = [
@@ -358,32 +329,6 @@ EVALUATION: list[Column] = [
     ("matched_narrow", BOOL, "", "the same with ltol 0.2, stol 0.3, angle_tol 5°"),
     ("energy_above_truth", F64, "eV/atom", "energy minus that of the relaxed known structure"),
     ("min_distance_generated", F64, "Å", "shortest interatomic distance before relaxation"),
-]
-
-REPORT: list[Column] = [
-    ("system", STR, "", "name of the chemical system"),
-    ("composition", STR, "", "canonical formula, or 'all'"),
-    ("route", STR, "", "'unconditional', 'inpainting' or 'all'"),
-    (
-        "draw_kind",
-        STR,
-        "",
-        "'free' (no space group above P1 imposed while sampling), 'imposed', 'given' (read, not"
-        " drawn) or 'all'",
-    ),
-    ("quantity", STR, "", "what is counted or measured"),
-    ("tolerance", STR, "", "tolerance or threshold the quantity depends on; empty if none"),
-    (
-        "n",
-        I64,
-        "",
-        "full denominator: attempts that the quantity was asked of",
-    ),
-    ("k", I64, "", "how many of them have it; null for measured quantities"),
-    ("value", F64, "", "k/n, or the median of a measured quantity"),
-    ("low", F64, "", "lower end: 95 % interval (chggen.analysis.intervals), or lower quartile"),
-    ("high", F64, "", "upper end: 95 % interval (chggen.analysis.intervals), or upper quartile"),
-    ("unit", STR, "", "unit of value, low and high; empty for rates"),
 ]
 
 

@@ -13,8 +13,8 @@ from chggen.errors import Status
 from chggen.structure import composition as comp
 from chggen.structure.coordination import coordination_numbers
 from chggen.structure.crystal import Crystal
-from chggen.symmetry.analysis import EXACT, space_group
 from chggen.symmetry import framework
+from chggen.symmetry.analysis import EXACT, space_group
 from chggen.symmetry.framework import Framework
 
 #: Zinc-blende lattice of hosts with Li guests anywhere: Li2(ZnS)4 and the like.

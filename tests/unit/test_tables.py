@@ -28,6 +28,7 @@ def row(**changes):
         "seed": 0,
         "index": 4,
         "draw": 0,
+        "framework": None,
         "random_seed": 2**62,
         "status": "ok",
         "reason": "",
