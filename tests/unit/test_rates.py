@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chggen.analysis.intervals import clustered, wilson
 from chggen.analysis.rates import ALL, rate_rows
-from chggen.analysis.rows import read_outcomes
+from chggen.analysis.rows import KEY, ROUTES, read_outcomes
 from chggen.config.model import Config
 from chggen.errors import Status, TableError
 from chggen.tables import parquet
@@ -359,6 +359,35 @@ def test_a_doubled_row_is_an_error(campaign):
     rows, read = campaign
     rows["relaxed"].append(rows["relaxed"][0] | {"id": "again"})
     with pytest.raises(TableError, match="two rows"):
+        read()
+
+
+def test_frameworks_of_one_structure_count_once(campaign):
+    rows, read = campaign
+    before = {r["quantity"]: r for r in rate_rows("S", read(), CONFIG) if r["route"] == ROUTES[0]}
+    second = next(r for r in rows["refined"] if r["status"] == "ok")
+    rows["refined"].append(second | {"id": "second", "framework": 1})
+    for name, row in (
+        ("inpainted", next(r for r in rows["inpainted"] if r["status"] == "ok")),
+        ("rerelaxed", next(r for r in rows["rerelaxed"] if r["status"] == "ok")),
+    ):
+        rows[name].append(row | {"id": f"{name}-second", "framework": 1})
+    rows["screened"].append(screened_row(rows["rerelaxed"][-1]))
+    outcomes = read()
+    assert len(outcomes.frameworks) == len(outcomes.searched) + 1
+    after = {r["quantity"]: r for r in rate_rows("S", outcomes, CONFIG) if r["route"] == ROUTES[0]}
+    for quantity in ("framework_found", "framework_status/ok", "framework_status/no_symmetry"):
+        assert after[quantity] == before[quantity]
+    drawn = outcomes.attempts[outcomes.attempts["route"] == ROUTES[1]]
+    assert len(drawn) == len(DRAWN) + 1
+    assert not drawn.duplicated(KEY).any()
+
+
+def test_a_lost_second_framework_is_no_lost_structure_but_its_draws_are_counted(campaign):
+    rows, read = campaign
+    row = next(r for r in rows["inpainted"] if r["status"] == "ok")
+    rows["inpainted"].append(row | {"id": "second", "framework": 1})
+    with pytest.raises(TableError, match="no row for 1 structures"):
         read()
 
 

@@ -29,7 +29,23 @@ def test_demo_has_every_step(snakemake: Run, tmp_path: Path) -> None:
         "all": 1,
     }.items():
         assert any(line.split() == [rule, str(count)] for line in result.stdout.splitlines()), rule
-    assert "train" not in result.stdout.split()
+    assert not {"train", "choose"} & set(result.stdout.split())
+
+
+def test_guests_auto_are_chosen_once_per_system(snakemake: Run, tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    content["systems"]["Zn-P-S"]["guests"] = "auto"
+    content["systems"]["Li-Si"] = {"compositions": ["Li2Si"], "guests": ["Li"]}
+    path = tmp_path / "auto.yaml"
+    path.write_text(yaml.safe_dump(content))
+    result = snakemake("--dry-run", "--configfile", path, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout
+    jobs = {tuple(line.split()) for line in result.stdout.splitlines()}
+    assert ("choose", "1") in jobs
+    assert ("refine", "6") in jobs
+    inputs = [line for line in result.stdout.splitlines() if line.strip().startswith("input:")]
+    chosen = [line for line in inputs if "results/Zn-P-S/chosen.parquet" in line]
+    assert len(chosen) == 4  # every shard of the system waits for it
 
 
 def test_papers_campaign_is_planned_in_seconds(snakemake: Run, tmp_path: Path) -> None:
