@@ -1,5 +1,6 @@
 """Guests out, hosts symmetrised, composition kept."""
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from chggen.structure import composition as comp
 from chggen.structure.coordination import coordination_numbers
 from chggen.structure.crystal import Crystal
 from chggen.symmetry import framework
-from chggen.symmetry.analysis import EXACT, space_group
+from chggen.symmetry.analysis import EXACT, Symmetrised, space_group
 from chggen.symmetry.framework import Framework
 
 #: Zinc-blende lattice of hosts with Li guests anywhere: Li2(ZnS)4 and the like.
@@ -173,3 +174,35 @@ def test_coordination_of_known_structures(
     assert np.rint(numbers).astype(int).tolist() == [expected] * len(structure)
     primitive = Crystal.from_structure(structure.get_primitive_structure())
     assert coordination_numbers(primitive)[0] == pytest.approx(numbers[0], abs=1e-6)
+
+
+def rung(step: int, order: int, moved: float, status: Status = Status.OK) -> framework._Rung:
+    """A result of a step, as far as the choice looks at it."""
+    found = Framework(status, ("Li",), "input", ladder_step=step)
+    crystal = with_guests(1)
+    ideal = Symmetrised(crystal, crystal, 5, "C2", moved, moved, 0.0, Fraction(1), order)
+    return framework._Rung(found, ideal)
+
+
+BAD = Status.COORDINATION_CHANGED
+
+
+@pytest.mark.parametrize(
+    ("rungs", "first", "best"),
+    [
+        ([(0, 2, 0.05), (3, 4, 0.09)], 0, 1),
+        ([(0, 2, 0.05), (3, 4, 0.11)], 0, 0),  # farther than the first step's 0.1 Å
+        ([(0, 2, 0.15), (3, 4, 0.16)], 0, 0),  # which the first step itself may be
+        ([(0, 2, 0.05), (3, 4, 0.09), (4, 8, 0.095)], 0, 2),
+        ([(0, 2, 0.05), (3, 4, 0.09, BAD), (4, 4, 0.07)], 0, 2),
+        ([(0, 2, 0.05), (3, 4, 0.09), (4, 4, 0.07)], 0, 2),  # of equal ones the nearer
+        ([(0, 2, 0.05, BAD), (3, 4, 0.09)], None, 1),
+        ([(0, 2, 0.05, BAD), (3, 4, 0.2)], None, None),
+        ([(0, 2, 0.05, BAD)], None, None),
+    ],
+)
+def test_which_step_is_taken(rungs: list[tuple], first: int | None, best: int | None) -> None:
+    made = [rung(*r) for r in rungs]
+    for choice, expected in (("first", first), ("best", best)):
+        chosen = framework._choose(made, RefineConfig(ladder_choice=choice))
+        assert chosen is (None if expected is None else made[expected])

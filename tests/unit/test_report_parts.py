@@ -11,7 +11,8 @@ from pymatgen.core import Lattice, Structure
 
 from chggen.analysis.rows import read_outcomes
 from chggen.config.energies import ReferenceConfig
-from chggen.report import candidates, cell, charts, phases, story, text
+from chggen.config.model import Config
+from chggen.report import candidates, cell, charts, facts, phases, story, text
 from chggen.report.scene import scene_of
 from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal
@@ -199,3 +200,13 @@ def test_a_known_phase_that_is_found_again_is_not_called_unstable() -> None:
     assert "the known phase antifluorite." in only
     (only,) = story.best_of(pd.DataFrame([new]))
     assert "new" not in only
+
+
+def test_guests_are_said_with_what_chose_them():
+    config = Config(systems={"S": {"compositions": ["Li2Si"]}})
+    line = "guest in S: Li (auto: coordination entropy Li 0.81, Si 0.20 nats in 9 structures)"
+    headers = {"refined": [{"guests": ["Li"], "guest_choice": line}] * 2}
+    shown = dict(dict(facts.settings("S", config, headers))["Search"])
+    assert shown["guests"] == line
+    headers = {"refined": [{"guests": ["Li"], "guest_choice": ""}]}
+    assert dict(dict(facts.settings("S", config, headers))["Search"])["guests"] == "Li"
