@@ -24,21 +24,10 @@ from typing import TYPE_CHECKING, Final
 
 from chggen.config.contracts import GGA, MP2020, NONE, Contract
 from chggen.config.energies import ReferenceConfig
-from chggen.errors import ConfigError, ReferenceCoverageError
-from chggen.reference.files import (
-    Client,
-    Entries,
-    Phase,
-    Record,
-    download,
-    is_table,
-    materials_project,
-    phases_of_records,
-    read_entries,
-    read_json,
-    read_table,
-    records,
-)
+from chggen.errors import ConfigError, ContractError, ReferenceCoverageError
+from chggen.reference.entries import Entries, checked_entries, read_entries
+from chggen.reference.files import Phase, Record, is_table, phases_of_records, read_table, records
+from chggen.reference.project import Client, download, materials_project
 from chggen.structure import composition as comp
 from chggen.structure import files as structurefiles
 
@@ -113,14 +102,9 @@ def coverage_problem(
     if config.path is not None:
         try:
             return _file_problem(config.path, contract_of(config), system)
-        except ReferenceCoverageError as error:
+        except (ReferenceCoverageError, ContractError) as error:
             return str(error)
-    if cache_path(config, system).is_file() or os.environ.get(KEY_VARIABLE):
-        return None
-    return (
-        f"no Materials Project key in {KEY_VARIABLE}, and no cached entries in"
-        f" '{cache_path(config, system)}'"
-    )
+    return _project_problem(config, system)
 
 
 def load_reference(
@@ -139,14 +123,15 @@ def load_reference(
     """
     system = set(elements)
     contract = contract_of(config)
-    problem = _UNRELAXED if config.source == "potential" else coverage_problem(config, system)
-    if problem:
-        raise ReferenceCoverageError(problem)
+    path = config.path
+    if path is None or is_table(path) or not path.is_file():  # lists of entries are checked below
+        problem = _UNRELAXED if config.source == "potential" else coverage_problem(config, system)
+        if problem:
+            raise ReferenceCoverageError(problem)
     if config.source == "builtin":
         return _builtin(system)
     if config.source == "materials-project":
         return _of_entries(project_entries(config, system, client), contract, "Materials Project")
-    path = config.path
     if path is None:
         raise ReferenceCoverageError(_UNRELAXED)
     date = datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
@@ -162,7 +147,8 @@ def load_reference(
         )
     entries = read_entries(path, system, contract)
     found = _of_entries(entries, contract, f"file {path.name}", date)
-    return replace(found, partial=without_compounds(system, found.phases))
+    warnings = [entries.warning, without_compounds(system, found.phases)]
+    return replace(found, partial="; ".join(w for w in warnings if w) or None)
 
 
 def _of_entries(entries: Entries, contract: Contract, name: str, date: str = "") -> Reference:
@@ -191,6 +177,20 @@ def project_entries(
     if not path.is_file():
         download(path, sorted(system), contract, os.environ[KEY_VARIABLE], client)
     return read_entries(path, system, contract)
+
+
+def _project_problem(config: ReferenceConfig, system: set[str]) -> str | None:
+    """Why the Materials Project's entries of a system cannot be had."""
+    path = cache_path(config, system)
+    if path.is_file():
+        try:
+            checked_entries(path, system, contract_of(config))
+        except (ReferenceCoverageError, ContractError) as error:
+            return f"cached entries: {error}; delete the file to ask the Materials Project again"
+        return None
+    if os.environ.get(KEY_VARIABLE):
+        return None
+    return f"no Materials Project key in {KEY_VARIABLE}, and no cached entries in '{path}'"
 
 
 def without_compounds(system: set[str], phases: Iterable[Phase]) -> str | None:
@@ -297,9 +297,8 @@ def _file_problem(path: Path, contract: Contract, system: set[str]) -> str | Non
     if not path.is_file():
         return f"no such reference file '{path}'"
     if not is_table(path):
-        found = [set(entry["composition"]) for entry in read_json(path)[0]]
-        bare = sorted(symbol for symbol in system if {symbol} not in found)
-        return f"'{path}' has no entry of elemental {bare[0]}" if bare else None
+        checked_entries(path, system, contract)
+        return None
     if contract.functional != GGA:
         return (
             f"'{path}': formation energies alone do not give the {contract.functional}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from chggen.config.energies import ReferenceConfig
 from chggen.errors import ReferenceCoverageError
-from chggen.reference.files import Client, materials_project
+from chggen.reference.project import Client, materials_project
 from chggen.reference.reference import project_entries
 from chggen.structure import composition as comp
 from chggen.structure import files as structurefiles

@@ -266,7 +266,8 @@ def test_e_d_of_total_energies_is_pymatgens(tmp_path: Path) -> None:
             atoms = entry.composition.num_atoms
             base = -4.0 if len(entry.composition) == 1 else -4.6
             energy = float(atoms * (base + rng.normal(0, 0.2)))
-            entries.append(ComputedEntry(name, energy, entry_id=name))
+            # a correction of the scheme that the config names
+            entries.append(ComputedEntry(name, energy - 0.5, correction=0.5, entry_id=name))
         path.write_text(json.dumps([e.as_dict() for e in entries]))
         reference = load_reference(config, {"Zn", "P", "S"})
         diagram = PhaseDiagram(entries)
