@@ -24,6 +24,11 @@ localrules:
     all,
 
 
+# before any job, on the node that drives; not in a dry run
+onstart:
+    CAMPAIGN.fetch()
+
+
 rule all:
     default_target: True
     input:

@@ -26,7 +26,7 @@ from chggen.config.model import Config
 from chggen.config.stages import GENERATORS, generator_plugins
 from chggen.config.text import read_yaml
 from chggen.diffusion import card as checkpoints
-from chggen.errors import CheckpointError, ConfigError
+from chggen.errors import CheckpointError, ChggenError, ConfigError
 from chggen.provenance import code_digest, file_digest
 from chggen.reference.reference import coverage_problem
 from chggen.structure import files as structurefiles
@@ -121,6 +121,15 @@ class Campaign:
         if self.config.systems[system].guests != "auto":
             return []
         return [f"{self.results}/{system}/chosen.parquet"]
+
+    def fetch(self) -> None:
+        """Have the Materials Project's entries on disk before any job; ends with one line."""
+        from chggen.campaign.fetching import fetch
+
+        try:
+            fetch(self.config)
+        except ChggenError as error:
+            raise SystemExit(f"chggen: {error}") from None
 
     def targets(self) -> list[str]:
         """What the whole campaign ends with."""

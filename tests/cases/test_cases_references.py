@@ -3,13 +3,21 @@
 import gzip
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
+from chggen.campaign.fetching import fetch
 from chggen.config.energies import ReferenceConfig
+from chggen.config.model import Config
 from chggen.errors import ContractError, ReferenceCoverageError
-from chggen.reference.reference import Reference, coverage_problem, load_reference
+from chggen.reference.reference import (
+    KEY_VARIABLE,
+    Reference,
+    cache_path,
+    coverage_problem,
+    load_reference,
+)
 
 SYSTEM = {"Li", "O"}
 
@@ -215,3 +223,79 @@ def test_files_that_are_no_lists(tmp_path: Path, data: bytes, name: str) -> None
 def test_copies_of_an_id_are_phases_each(tmp_path: Path) -> None:
     higher = LI2O | {"energy": -27.0}
     assert {"li2o", "li2o (2)"} <= set(energies(loaded(written(tmp_path, LI, O2, LI2O, higher))))
+
+
+class Rester:
+    """Stands in for MPRester; counts what it is asked."""
+
+    asked = 0
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def get_entries_in_chemsys(self, elements: Any, additional_criteria: Any) -> Any:
+        Rester.asked += 1
+        return self.answer(elements, additional_criteria)
+
+
+def raising(error: Exception) -> Any:
+    def answer(*_: Any) -> Any:
+        raise error
+
+    return answer
+
+
+def campaign(cache: Path) -> Config:
+    reference = {"source": "materials-project", "cache": str(cache)}
+    system = {"compositions": ["Li2O"], "guests": ["Li"], "reference": reference}
+    return Config.model_validate({"systems": {"Li-O": system}})
+
+
+def test_the_materials_project_is_asked_before_any_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "a" * 32)
+    config, Rester.asked = campaign(tmp_path), 0
+    for _ in range(2):
+        fetch(config, lambda _key: Rester(lambda *_: [LI, O2, LI2O]))
+    assert Rester.asked == 1
+    monkeypatch.delenv(KEY_VARIABLE)  # as on a node without network
+    assert coverage_problem(config.systems["Li-O"].reference, SYSTEM) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda *_: [LI, LI2O],  # no entry of oxygen
+        lambda *_: [LI, O2, LI2O | {"energy": None}],
+        lambda *_: None,
+        raising(TypeError("unexpected keyword 'thermo_types'")),
+        raising(AttributeError("no attribute")),
+        raising(KeyError("data")),
+        raising(OSError(f"https://x?key={'a' * 32}")),
+    ],
+)
+def test_an_answer_that_cannot_be_used_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "a" * 32)
+    with pytest.raises(ReferenceCoverageError, match="Materials Project") as error:
+        fetch(campaign(tmp_path), lambda _key: Rester(answer))
+    assert "\n" not in str(error.value)
+    assert "a" * 32 not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_that_is_incomplete_is_named(tmp_path: Path) -> None:
+    reference = campaign(tmp_path).systems["Li-O"].reference
+    cache_path(reference, SYSTEM).write_text(json.dumps([LI, LI2O]))
+    problem = coverage_problem(reference, SYSTEM)
+    assert problem is not None
+    assert "elemental O" in problem
+    assert "delete the file" in problem
