@@ -7,7 +7,8 @@ from pathlib import Path
 HOME = str(Path(workflow.basedir).resolve())
 sys.path.insert(0, HOME)
 
-from chggen.campaign.plan import Campaign, calculations
+from chggen.campaign.calculations import calculations
+from chggen.campaign.plan import Campaign
 from chggen.errors import ChggenError
 from chggen.run.job import set_environment
 

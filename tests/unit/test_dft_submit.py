@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from pymatgen.core import SETTINGS
 
-from chggen.campaign.plan import calculations
+from chggen.campaign.calculations import calculations
 from chggen.config.dft import DftConfig
 from chggen.errors import ReferenceCoverageError, Status
 from chggen.stages.submit import submit
