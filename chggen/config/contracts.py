@@ -58,7 +58,14 @@ UNTRAINED: Final[dict[str, frozenset[str]]] = {
 
 
 def require_same(first: Contract, first_name: str, second: Contract, second_name: str) -> None:
-    """Raise :class:`ContractError` unless the two may be compared."""
+    """Raise :class:`ContractError` unless the two may be compared.
+
+    Args:
+        first: one contract.
+        first_name: whose it is, for the message.
+        second: the other contract.
+        second_name: whose that is.
+    """
     if first != second:
         raise ContractError(
             f"{first_name} energies ({first}) cannot be compared with {second_name} ({second})"

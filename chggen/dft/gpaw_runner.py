@@ -77,7 +77,13 @@ class Run:
             return StepResult(Status.INTERRUPTED.value, f"{step}: out of memory")
 
     def atoms(self, last: StepResult | None, functional: str, step: str) -> "Atoms":
-        """Structure of the job, or where ``last`` left it, with its calculator."""
+        """Structure of the job, or where ``last`` left it, with its calculator.
+
+        Args:
+            last: result of the step before, if there is one.
+            functional: PBE or r2SCAN.
+            step: name of the step, whose folder gets the output.
+        """
         from ase import Atoms
         from gpaw import GPAW, PW, FermiDirac
 
@@ -152,7 +158,13 @@ class Run:
         return result
 
     def write(self, result: StepResult, step: str, name: str) -> None:
-        """Write a file of a step, once for all ranks."""
+        """Write a file of a step, once for all ranks.
+
+        Args:
+            result: of the step.
+            step: its name.
+            name: of the file.
+        """
         from gpaw.mpi import world
 
         if world.rank == 0:

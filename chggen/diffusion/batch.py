@@ -37,7 +37,13 @@ class Batch:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Self:
-        """Pack crystals of any size and content."""
+        """Pack crystals of any size and content.
+
+        Args:
+            crystals: of any size and content.
+            device: of the tensors.
+            dtype: of positions and cells.
+        """
         return cls(*pack(crystals, device, dtype))
 
     @property

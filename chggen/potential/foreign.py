@@ -116,6 +116,12 @@ def _distances(state: SimState) -> dict[str, Tensor]:
 def load_foreign(name: str, definition: PotentialConfig, device: torch.device) -> ForeignModel:
     """Model of a definition in the config.
 
+    Args:
+        name: under which the config defines it.
+        definition: kind, file and options.
+        device: where it computes.
+
+
     Raises:
         CheckpointError: package or file cannot be used, in one line.
     """

@@ -72,7 +72,13 @@ def state_of(
 
 
 def packed_state(crystals: Sequence[Crystal], device: torch.device, dtype: torch.dtype) -> SimState:
-    """Crystals as a batch for a potential on ``device`` in precision ``dtype``."""
+    """Crystals as a batch for a potential on ``device`` in precision ``dtype``.
+
+    Args:
+        crystals: of any size.
+        device: of the tensors.
+        dtype: of positions and cells.
+    """
     packed = pack(crystals, device, dtype)
     return state_of(packed.positions, packed.cells, packed.atomic_numbers, packed.system)
 

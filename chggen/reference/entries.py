@@ -141,6 +141,12 @@ def checked_entries(
 def read_entries(path: Path, elements: Iterable[str], contract: Contract) -> Entries:
     """Entries of a JSON file inside a chemical system; energies are taken as given.
 
+    Args:
+        path: JSON file, plain or .gz.
+        elements: the system's.
+        contract: what the energies must be.
+
+
     Raises:
         ReferenceCoverageError, ContractError: see :func:`checked_entries`; also for a
             structure that is damaged or unlike its entry's composition.

@@ -79,7 +79,13 @@ def _open_text(path: Path) -> TextIO:
 
 
 def records(lines: Iterable[str], where: str, elements: Iterable[str]) -> Iterator[Record]:
-    """Records of CSV text that lie inside a chemical system; see :func:`read_table`."""
+    """Records of CSV text that lie inside a chemical system; see :func:`read_table`.
+
+    Args:
+        lines: of the table, header first.
+        where: name of the table in messages.
+        elements: the system's.
+    """
     system = set(elements)
     reader = csv.DictReader(lines)
     header = reader.fieldnames or []
@@ -160,6 +166,12 @@ def hull_energy(composition: str, phases: Iterable[Phase]) -> float:
 def formation_energy(
     energy_per_atom: float, counts: Mapping[str, int], elements: Mapping[str, float]
 ) -> float:
-    """E_f = (E - Σ nᵢ μᵢ)/N in eV/atom, from the energy per atom E/N."""
+    """E_f = (E - Σ nᵢ μᵢ)/N in eV/atom, from the energy per atom E/N.
+
+    Args:
+        energy_per_atom: E/N, eV/atom.
+        counts: atoms per element.
+        elements: energy per atom of each element, eV.
+    """
     mean = sum(n * elements[symbol] for symbol, n in counts.items()) / sum(counts.values())
     return energy_per_atom - mean

@@ -169,6 +169,12 @@ def project_entries(
 ) -> Entries:
     """The Materials Project's entries of a system, fetched once and cached.
 
+    Args:
+        config: functional, corrections and cache.
+        elements: the system's.
+        client: called with the key, gives a context manager that yields an MPRester.
+
+
     Raises:
         ReferenceCoverageError, ContractError: see :func:`load_reference`.
     """

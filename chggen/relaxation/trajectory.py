@@ -31,7 +31,13 @@ class Trajectories:
         self._numbers: dict[int, Tensor] = {}
 
     def add(self, indices: Sequence[int], state: SimState, output: Output) -> None:
-        """Note a frame of the structures in a batch."""
+        """Note a frame of the structures in a batch.
+
+        Args:
+            indices: of the structures in the batch.
+            state: the batch.
+            output: energies, forces and stress of the potential.
+        """
         sizes = torch.bincount(state.system_idx).tolist()
         atoms = zip(
             state.positions.cpu().split_with_sizes(sizes),

@@ -120,7 +120,14 @@ def read(state: SimState, output: Mapping[str, Tensor]) -> list[Reading]:
 
 
 def ending(start: Crystal, now: Reading, steps: int, criteria: Criteria) -> Ending | None:
-    """Status and reason of a relaxation that is at its end; None if it goes on."""
+    """Status and reason of a relaxation that is at its end; None if it goes on.
+
+    Args:
+        start: the structure at its start.
+        now: present energy, forces, stress and distances.
+        steps: taken so far.
+        criteria: when a relaxation ends.
+    """
     failure = _failure(start, now, criteria)
     if failure is not None:
         return failure[0], f"{failure[1]} at step {steps}"

@@ -44,7 +44,13 @@ class Crystal:
 
     @classmethod
     def of(cls, cell: ArrayLike, atomic_numbers: ArrayLike, frac_coords: ArrayLike) -> Self:
-        """Build from anything array-like; raises ``ValueError`` on wrong shapes."""
+        """Build from anything array-like; raises ``ValueError`` on wrong shapes.
+
+        Args:
+            cell: 3×3 row vectors, Å.
+            atomic_numbers: [n].
+            frac_coords: [n, 3].
+        """
         z = np.asarray(atomic_numbers, dtype=np.int64).reshape(-1)
         return cls(
             np.asarray(cell, dtype=np.float64).reshape(3, 3),

@@ -89,7 +89,13 @@ class Placed(Outcome):
 def place_each(
     place: Callable[[Task], Placed], tasks: Sequence[Task], progress: Progress | None
 ) -> list[Placed]:
-    """Place tasks one by one, each from its own seed."""
+    """Place tasks one by one, each from its own seed.
+
+    Args:
+        place: places the atoms of one task.
+        tasks: what is to be made.
+        progress: called with (tasks done, tasks in all).
+    """
     results = []
     for done, task in enumerate(tasks, 1):
         results.append(place(task))

@@ -49,6 +49,11 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias`` for rows [R, d], without a gradient of its own.
 
     Only padded rows go to oneDNN, which compiles a kernel for each new number of rows.
+
+    Args:
+        x: [..., in].
+        weight: [out, in].
+        bias: [out], if there is one.
     """
     if len(x) % ROWS == 0 and len(x) >= ONEDNN_ROWS and has_onednn(x):
         return onednn_linear(x, weight, bias)
