@@ -114,7 +114,7 @@ class FinalConfig(Strict):
     """Stress criterion when the cell is free, GPa."""
     max_steps: Count = 500
     """Step limit per structure."""
-    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.04
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05
     """How far (eV/atom) above ``screen.threshold`` a structure may be to be relaxed again."""
 
 
