@@ -12,7 +12,7 @@ from chggen.config.base import LineSpec, RangeSpec
 from chggen.config.dft import GpawConfig
 from chggen.config.energies import PotentialConfig, ReferenceConfig
 from chggen.config.model import Config
-from chggen.config.stages import LatticeConfig
+from chggen.config.stages import FinalConfig, LatticeConfig
 from chggen.config.systems import SystemConfig
 
 HERE = Path(__file__).parent
@@ -65,7 +65,7 @@ def render_readme() -> str:
             parts += _section(name, model, field.description or "")
             for key, nested in model.model_fields.items():
                 inner = _model(nested.annotation)
-                if inner in {LatticeConfig, GpawConfig}:
+                if inner in {LatticeConfig, FinalConfig, GpawConfig}:
                     parts += _section(f"{name}.{key}", inner, nested.description or "")
     return "\n".join(parts)
 
