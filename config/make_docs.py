@@ -35,7 +35,8 @@ systems:
 `snakemake --profile profiles/local --configfile mine.yaml` runs it, `chggen check mine.yaml`
 prints the size of the campaign. A mistake stops with one line before any job starts. A file that
 names no `systems` (or `--config 'screen={threshold: 0.03}'`) changes the demo instead.
-A changed section reruns the stages that use the section; changed code reruns every stage that imports it.
+A changed section reruns the stages that use the section; changed code reruns every stage that
+imports it.
 
 | file | what |
 | --- | --- |
