@@ -4,18 +4,18 @@ pymatgen is imported where it is needed, so that tables can be checked without i
 """
 
 import csv
-import gzip
 import math
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 import numpy as np
 
 from chggen.errors import CompositionError, ReferenceCoverageError
+from chggen.reference.amounts import amounts, counts_of, shown
 from chggen.structure import composition as comp
+from chggen.structure.files import READING_ERRORS, allow_long_fields, first_line, open_text
 
 #: Column names that are understood: our own and those of mp_20 and mpts_52.
 _FORMULA: Final = ("formula", "pretty_formula")
@@ -66,16 +66,10 @@ def read_table(path: Path, elements: Iterable[str]) -> Iterator[Record]:
         ReferenceCoverageError: not readable, a column is missing, or a value is wrong.
     """
     try:
-        with _open_text(path) as file:
+        with open_text(path) as file:
             yield from records(file, f"'{path}'", elements)
-    except (OSError, UnicodeDecodeError, csv.Error, EOFError, zlib.error) as error:
-        raise ReferenceCoverageError(f"'{path}' cannot be read: {error}") from error
-
-
-def _open_text(path: Path) -> TextIO:
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
-    return path.open(encoding="utf-8", newline="")
+    except READING_ERRORS as error:
+        raise ReferenceCoverageError(f"'{path}' cannot be read: {first_line(error)}") from error
 
 
 def records(lines: Iterable[str], where: str, elements: Iterable[str]) -> Iterator[Record]:
@@ -87,29 +81,44 @@ def records(lines: Iterable[str], where: str, elements: Iterable[str]) -> Iterat
         elements: the system's.
     """
     system = set(elements)
-    reader = csv.DictReader(lines)
+    allow_long_fields()  # tables of the Materials Project have a column of CIFs
+    reader = csv.DictReader(lines, strict=True)
     header = reader.fieldnames or []
     formula = next((name for name in _FORMULA if name in header), None)
     if formula is None or _ENERGY not in header:
         raise ReferenceCoverageError(f"{where} has no column {_FORMULA[0]} or no column {_ENERGY}")
     for row in reader:
         try:
-            counts = comp.parse_formula(row[formula] or "")
-            if not system.issuperset(counts):
-                continue
-            above = row.get(_ABOVE)
-            yield Record(
-                row.get(_LABEL) or f"line {reader.line_num}",
-                comp.canonical(counts),
-                _finite(row[_ENERGY], _ENERGY),
-                _finite(above, _ABOVE) if above else None,
-            )
-        except (CompositionError, ValueError, TypeError) as error:
-            raise ReferenceCoverageError(f"{where} line {reader.line_num}: {error}") from error
+            given = amounts((row[formula] or "").strip())
+            if system.issuperset(given):
+                yield _record(row, given, f"line {reader.line_num}")
+        except (CompositionError, ValueError) as error:
+            named = row.get(_LABEL) or row[formula]
+            of = f" ({named})" if named else ""
+            raise ReferenceCoverageError(f"{where} line {reader.line_num}{of}: {error}") from error
 
 
-def _finite(text: str, column: str) -> float:
-    value = float(text)
+def _record(row: Mapping[str | None, str | None], given: Mapping[str, float], line: str) -> Record:
+    """One row of a table; raises ``ValueError`` for what it lacks."""
+    if None in row or None in row.values():
+        raise ValueError("has not as many fields as the header")
+    energy = _finite(row[_ENERGY], _ENERGY)
+    if len(given) == 1 and energy < -_ON_HULL:
+        raise ValueError(f"{_ENERGY} of an element is {energy:g}, below zero")
+    above = row.get(_ABOVE)
+    return Record(
+        row.get(_LABEL) or line,
+        comp.canonical(counts_of(given)),
+        energy,
+        _finite(above, _ABOVE) if above else None,
+    )
+
+
+def _finite(text: str | None, column: str) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        raise ValueError(f"{column} is {shown(text)}, not a number") from None
     if not math.isfinite(value):
         raise ValueError(f"{column} is {text}, not a finite number")
     return value

@@ -91,6 +91,11 @@ def open_text(path: Path, errors: str = "strict") -> IO[str]:
     return path.open(encoding="utf-8-sig", errors=errors, newline="")
 
 
+def allow_long_fields() -> None:
+    """Let Python's csv read fields as long as the CIF of thousands of atoms."""
+    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_LIMIT))
+
+
 def csv_rows(
     path: Path, needed: Iterable[str], optional: Iterable[str] = ()
 ) -> Iterator[dict[str, str]]:
@@ -105,7 +110,7 @@ def csv_rows(
         ConfigError: not readable, damaged or cut short, or without a column that is needed;
             says what, but not the path.
     """
-    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_LIMIT))
+    allow_long_fields()
     row = -1
     try:
         with open_text(path) as file:
