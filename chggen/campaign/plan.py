@@ -4,6 +4,7 @@ Used at parse time by the Snakefile and by every cluster job, so nothing here im
 torch or pymatgen.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -123,11 +124,15 @@ class Campaign:
         return [f"{self.results}/{system}/chosen.parquet"]
 
     def fetch(self) -> None:
-        """Have the Materials Project's entries on disk before any job; ends with one line."""
+        """Read the references, and fetch them, before any job; ends with one line if it cannot.
+
+        Says on stderr what their users should know.
+        """
         from chggen.campaign.fetching import fetch
 
         try:
-            fetch(self.config)
+            for warning in fetch(self.config):
+                sys.stderr.write(f"chggen: {warning}\n")
         except ChggenError as error:
             raise SystemExit(f"chggen: {error}") from None
 

@@ -61,6 +61,7 @@ def check(
     """Check a configuration and print the size of the campaign."""
     import json
 
+    from chggen.campaign.fetching import fetch
     from chggen.campaign.plan import Campaign
     from chggen.config.model import Config
 
@@ -81,6 +82,7 @@ def check(
             told.append(f"... and {len(formulas) - len(told)} more")
         for line in (f"elements: {' '.join(sorted(system.elements))}", " ".join(told)):
             typer.echo(textwrap.indent(textwrap.fill(line, 76), "  "))
-    for notice in (campaign.notice, campaign.leftover()):
+    warnings = fetch(campaign.config, client=None)
+    for notice in (campaign.notice, campaign.leftover(), *warnings):
         if notice:
             typer.echo(f"chggen: {notice}", err=True)

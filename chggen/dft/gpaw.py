@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -85,7 +85,8 @@ class Gpaw:
     def prepare(self, crystal: Crystal, directory: Path) -> dict[str, str]:
         """Write ``gpaw.json``: primitive structure and settings.
 
-        The same input is left as it is; another replaces it where nothing was computed.
+        Input of a calculation that was begun is left as it is if method and atoms are the
+        same; where nothing was computed it is replaced.
 
         Raises:
             FileExistsError: the directory holds a calculation with other inputs.
@@ -113,6 +114,8 @@ class Gpaw:
             foreign = sorted(p.name for p in directory.iterdir() if p.name != files.INPUT)
             if foreign and not _same(job, directory):
                 raise FileExistsError(f"{directory} contains {foreign[0]}; it is not overwritten")
+            if foreign:
+                return {"input_set": self.input_set}
         job.write(directory)
         return {"input_set": self.input_set}
 
@@ -281,10 +284,20 @@ def _finished(directory: Path, job: Job) -> tuple[str, ...]:
 
 
 def _same(job: Job, directory: Path) -> bool:
+    """True if a directory holds the same method and atoms: its name says the rest.
+
+    Coordinates are not compared: what a structure relaxes to depends on its batch in the
+    last digits.
+    """
     try:
-        return Job.read(directory) == job
+        return _method(Job.read(directory)) == _method(job)
     except ValueError:
         return False
+
+
+def _method(job: Job) -> tuple[Job, str]:
+    bare = replace(job, cell=[], atomic_numbers=[], frac_coords=[])
+    return bare, comp.formula_of(job.atomic_numbers)
 
 
 def _spent(directory: Path) -> float:

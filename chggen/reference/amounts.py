@@ -121,7 +121,7 @@ def counts_of(given: Mapping[str, float]) -> dict[str, int]:
     fractions = _fractions(given, _FRACTIONS) or _fractions(ratios, _FRACTIONS[-1:])
     if fractions is None:
         shares = ", ".join(f"{amount:g} of {symbol}" for symbol, amount in given.items())
-        raise ValueError(f"its amounts ({shares}) are in no ratio of small integers")
+        raise ValueError(f"its amounts ({shares}) are no simple fractions of each other")
     common = math.lcm(*(f.denominator for f in fractions.values()))
     counts = {symbol: int(f * common) for symbol, f in fractions.items()}
     divisor = math.gcd(*counts.values())
@@ -156,7 +156,7 @@ def structure_amounts(given: Mapping[str, Any]) -> dict[str, float]:
     """
     lattice = given.get("lattice")
     if not isinstance(lattice, dict):
-        raise ValueError("has no lattice")
+        raise ValueError("has no lattice")  # noqa: TRY004 - of the file
     if "matrix" in lattice:
         cell = np.array([_vector(row, "lattice") for row in _list(lattice["matrix"], "lattice")])
         edges = np.linalg.norm(cell, axis=1).prod() if cell.shape == (3, 3) else 0.0

@@ -174,11 +174,11 @@ def compare(found: Sequence[Corrected], structures: Mapping[str, "Structure"]) -
     if problem:
         raise ContractError(problem)
     parts = [
-        ("no correction, though MP2020 has one, on", bare),
-        ("another correction than MP2020's on", different),
-        ("U values that MP2020 has no correction for in", unknown),
+        ("without a correction, though MP2020 has one", bare),
+        ("with another correction than MP2020's", different),
+        ("with U values that MP2020 has no correction for", unknown),
     ]
-    said = [f"{text} {len(r)} of {len(found)} entries ({_named(r)})" for text, r in parts if r]
+    said = [f"{len(r)} of {len(found)} entries {text} ({_named(r)})" for text, r in parts if r]
     if not said:
         return None
     return f"{'; '.join(said)}: unless their energies are MP2020's, E_d is wrong where they compete"

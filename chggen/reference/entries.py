@@ -33,6 +33,8 @@ from chggen.structure import composition as comp
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
+#: Start of the source of a list that the Materials Project answered with.
+PROJECT: Final = "Materials Project"
 _MP2020: Final = Contract(GGA, MP2020)
 
 
@@ -91,7 +93,7 @@ def read_json(path: Path) -> tuple[list[Any], dict[str, str]]:
     entries = content.get("entries") if isinstance(content, dict) else content
     if not isinstance(entries, list):
         raise ReferenceCoverageError(
-            f"'{path}' is neither a JSON list of ComputedEntries nor an object with a list 'entries'"
+            f"'{path}' is neither a JSON list of ComputedEntries nor an object with such 'entries'"
         )
     origin = content if isinstance(content, dict) else {}
     return entries, {k: v for k, v in origin.items() if isinstance(v, str)}
@@ -159,7 +161,8 @@ def read_entries(path: Path, elements: Iterable[str], contract: Contract) -> Ent
     )
     structures = {e.label: _structure(e, path) for e in found if e.content.get("structure")}
     warning = None
-    if contract == _MP2020:
+    # what the Materials Project corrected is not corrected better here
+    if contract == _MP2020 and not origin.get("source", "").startswith(PROJECT):
         try:
             warning = corrections.compare(found, structures)
         except ContractError as error:
@@ -167,9 +170,7 @@ def read_entries(path: Path, elements: Iterable[str], contract: Contract) -> Ent
     return Entries(ground, phases, structures, origin, warning)
 
 
-def _entries(
-    items: list[Any], path: Path, system: set[str], contract: Contract
-) -> Iterator[Entry]:
+def _entries(items: list[Any], path: Path, system: set[str], contract: Contract) -> Iterator[Entry]:
     seen = Counter[str]()
     for index, item in enumerate(items):
         where = f"'{path}' entry {index}"

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from chggen.config.contracts import GGA, R2SCAN, Contract
 from chggen.errors import ChggenError, ReferenceCoverageError
-from chggen.reference.entries import read_entries
+from chggen.reference.entries import PROJECT, read_entries
 from chggen.run.atomic import write_text
 
 #: The Materials Project's names of its sets of energies.
@@ -52,7 +52,7 @@ def download(path: Path, elements: list[str], contract: Contract, key: str, clie
                 )
             )
         content = {
-            "source": f"Materials Project {thermo_types[0]}",
+            "source": f"{PROJECT} {thermo_types[0]}",
             "date": datetime.now(UTC).date().isoformat(),
             "database_version": version,
             "functional": contract.functional,
@@ -79,23 +79,27 @@ def _service_errors() -> tuple[type[Exception], ...]:
     """What can go wrong on the way to the Materials Project.
 
     Requests' errors are OSErrors, pydantic's ValueErrors; a client of another version ends
-    in TypeError or AttributeError; mp_api's own errors have no common base with these, and
-    mp_api may be what is missing.
+    in TypeError or AttributeError; the own errors of mp_api, and of the boto3 by which it
+    fetches, have no common base with these, and mp_api may be what is missing.
     """
     common = (
         ImportError,
         OSError,
+        EOFError,
         ValueError,
         RuntimeError,
         LookupError,
+        ArithmeticError,
+        AssertionError,
         TypeError,
         AttributeError,
     )
     try:
+        from botocore.exceptions import BotoCoreError, ClientError
         from mp_api.client.core import MPRestError
     except ImportError:
         return common
-    return (*common, MPRestError)
+    return (*common, MPRestError, BotoCoreError, ClientError)
 
 
 def materials_project(key: str) -> AbstractContextManager[Any]:

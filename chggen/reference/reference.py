@@ -174,14 +174,18 @@ def project_entries(
         elements: the system's.
         client: called with the key, gives a context manager that yields an MPRester.
 
-
     Raises:
         ReferenceCoverageError, ContractError: see :func:`load_reference`.
     """
     system = set(elements)
     contract, path = contract_of(config), cache_path(config, system)
     if not path.is_file():
-        download(path, sorted(system), contract, os.environ[KEY_VARIABLE], client)
+        key = os.environ.get(KEY_VARIABLE)
+        if not key:
+            raise ReferenceCoverageError(
+                f"no Materials Project key in {KEY_VARIABLE}, and no cached entries in '{path}'"
+            )
+        download(path, sorted(system), contract, key, client)
     return read_entries(path, system, contract)
 
 
@@ -314,8 +318,6 @@ def _file_problem(path: Path, contract: Contract, system: set[str]) -> str | Non
     if unknown:
         return f"no elemental energy of {unknown[0]} is known: give a JSON list of entries"
     missing = set(system)
-    for record in read_table(path, system):
+    for record in read_table(path, system):  # to its end: every row is checked
         missing -= set(comp.parse_formula(record.composition))
-        if not missing:
-            return None
-    return f"'{path}' has no phase with {min(missing)} in this system"
+    return f"'{path}' has no phase with {min(missing)} in this system" if missing else None

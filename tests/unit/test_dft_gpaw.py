@@ -267,3 +267,15 @@ def test_dft_demo_competes_with_textbook_structures() -> None:
     # antifluorite: Mg in the middle of a tetrahedron of Si, a √3 / 4 away
     nearest = silicide.get_neighbors(silicide[0], 6.35 * np.sqrt(3) / 4 + 0.01)
     assert [site.specie.symbol for site in nearest] == ["Si"] * 4
+
+
+def test_dft_gpaw_keeps_a_calculation_whose_structure_moved_a_little(place: Path) -> None:
+    """As the relaxed structure of a phase does when another one joins its batch."""
+    OK.write(place / files.SINGLE_POINT / files.RESULT)
+    before = (place / files.INPUT).read_bytes()
+    moved = Crystal.of(SILICON.cell * (1 + 1e-6), SILICON.atomic_numbers, SILICON.frac_coords)
+    assert engine().prepare(moved, place) == {"input_set": "gpaw pw500 k4"}
+    assert (place / files.INPUT).read_bytes() == before
+    other = Crystal.of(SILICON.cell, [32] * 8, SILICON.frac_coords)
+    with pytest.raises(FileExistsError, match="it is not overwritten"):
+        engine().prepare(other, place)
