@@ -25,7 +25,7 @@ _LABEL: Final = "material_id"
 #: A record closer to the hull than this (eV/atom) is on it.
 _ON_HULL: Final = 1e-8
 #: A derived hull point that other phases make up to this (eV/atom) is a mixture of
-#: them; above the rounding of the linear programme, far below any energy that counts.
+#: them; above the rounding of the hull, far below any energy that counts.
 _MIXTURE: Final = 1e-6
 
 
