@@ -1,6 +1,6 @@
-"""What a campaign knows of its DFT before any job starts.
+"""Checks of the DFT settings of a campaign before any job starts.
 
-Used at parse time: no torch, no pymatgen, nothing of an engine.
+Used at parse time: imports no torch, no pymatgen and no engine.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from chggen.structure import files as structurefiles
 
 
 def notice(config: Config) -> str | None:
-    """Why calculations that were asked for will not be made; None if they will, or were not."""
+    """Why requested calculations cannot run; None if they can, or if none are requested."""
     problem = cannot_run(config.dft) if config.dft.run else None
     if problem is None:
         return None
@@ -26,7 +26,7 @@ def notice(config: Config) -> str | None:
 
 
 def check(config: Config, name: str) -> None:
-    """Raise :class:`ConfigError` if the DFT of a system contradicts itself."""
+    """Raise :class:`ConfigError` if the DFT settings of a system are inconsistent."""
     system, dft = config.systems[name], config.dft
     where = f"config: systems.{name}"
     if dft.calculates_phases and system.phases is None and system.reference.source != "potential":
@@ -67,12 +67,12 @@ def _check_reference(
 
 
 def facts(stage: str, config: Config, name: str) -> dict[str, Any]:
-    """What a stage of a system depends on beside section ``dft``; nothing for other stages.
+    """Dependencies of a stage other than section ``dft``; empty for stages without DFT.
 
     Args:
         stage: name of the stage.
         config: the whole configuration.
-        name: of the system.
+        name: name of the system.
     """
     match stage:
         case "submit":
@@ -86,9 +86,9 @@ def _submit_facts(config: Config, name: str) -> dict[str, Any]:
     system = config.systems[name]
     facts: dict[str, Any] = {"phases": None}
     if config.dft.engine == "vasp":
-        # inputs are written again when POTCARs have come, or gone
+        # inputs are rewritten when POTCARs become available or unavailable
         facts["potcars"] = config.dft.potcar == "auto" and bool(potcar_directory())
-    # phases that the potential relaxed come as a table
+    # phases relaxed by the potential are read from a table
     if config.dft.calculates_phases and system.reference.source != "potential":
         facts["phases"] = str(system.phases)
         if system.phases is not None:

@@ -1,1 +1,1 @@
-"""Cells that a composition starts in: Bravais lattices at a predicted volume."""
+"""Initial cells of a composition: Bravais lattices at a predicted volume."""

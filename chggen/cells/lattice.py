@@ -1,14 +1,14 @@
-"""Cells to place atoms in: every Bravais type, free parameters drawn, exact volume.
+"""Initial cells: all Bravais types, random free parameters, given volume.
 
-The seven types get equal shares. Within a type its centrings take turns, so that all 14
-Bravais lattices occur, centred ones as their (reduced) primitive cell: a body-centred
-crystal with one formula unit per lattice point is then within reach without doubling the
-cell. Free axis ratios b/a and c/a of the conventional cell are even in their logarithm,
-free angles are even, both from a scrambled Halton sequence of their own per Bravais
-lattice (Owen, arXiv:1706.02808), so that few lattices already cover the ranges.
+The seven types have equal shares. The centrings of a type alternate, so that all 14 Bravais
+lattices occur. Centred lattices are given as their (reduced) primitive cell, so that a
+body-centred crystal with one formula unit per lattice point needs no doubled cell. The free
+axis ratios b/a and c/a of the conventional cell are uniform in their logarithm, the free
+angles are uniform. Both come from a scrambled Halton sequence for each Bravais lattice
+(Owen, arXiv:1706.02808), so that a few lattices already cover the ranges.
 
-A cubic lattice has no free parameter: at one volume there are exactly three of them (P, I
-and F), and only these repeat. All other lattices differ from each other.
+A cubic lattice has no free parameter: at a given volume there are exactly three (P, I and
+F), and only these repeat. All other lattices differ from each other.
 """
 
 import itertools
@@ -27,18 +27,18 @@ from chggen.structure.distances import reduced_cell
 
 Floats = NDArray[np.float64]
 
-#: Least 1 + 2 cosα cosβ cosγ - cos²α - cos²β - cos²γ = (V / abc)² of a conventional cell.
+#: Minimum of 1 + 2 cosα cosβ cosγ - cos²α - cos²β - cos²γ = (V / abc)² of a conventional cell.
 MIN_ANGLE_DETERMINANT: Final = 0.1
-#: Least distance between opposite faces of the cell over V^(1/3). Cells with right angles
-#: and axis ratios within 0.5 to 1.5 have at least 0.55, so it binds on skewed cells only.
+#: Minimum distance between opposite faces of the cell over V^(1/3). Cells with right angles
+#: and axis ratios of 0.5 to 1.5 have at least 0.55, so this only rejects skewed cells.
 MIN_HEIGHT: Final = 0.4
 
-#: Points tried per lattice asked for before the ranges count as impossible.
+#: Points tried per requested lattice before the ranges are rejected.
 _MAX_TRIES: Final = 1000
-#: Sets this module's streams apart from children that a caller spawns from the same seed.
+#: Separates the streams of this module from children that a caller spawns from the same seed.
 _STREAM: Final = 0x1A77
 
-#: Primitive vectors in conventional ones, as rows.
+#: Primitive vectors in units of the conventional ones, as rows.
 _PRIMITIVE: Final[dict[str, Floats]] = {
     "P": np.eye(3),
     "C": np.array([[0.5, 0.5, 0.0], [-0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]),
@@ -69,7 +69,7 @@ _KINDS: Final[dict[Bravais, _Kind]] = {
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """A cell and where it comes from.
+    """A cell and its Bravais lattice.
 
     Args:
         cell: 3×3 row vectors in Å, right-handed, primitive.
@@ -92,28 +92,28 @@ def sample_lattices(
 ) -> list[Lattice]:
     """Draw ``n`` lattices of given volumes.
 
-    Bravais types take turns in rounds, each in an order that the seed decides, so that
-    shares differ by at most one and even out over shards, and so do the centrings of a
-    type. (In a fixed order they could fall in step with what a caller alternates, such as
-    the number of formula units.) Lattice ``i`` depends on
-    nothing but the seed, the settings, ``i`` and its volume; its shape not even on the
-    volume. The first k of n lattices are those of a call for k.
+    The Bravais types alternate in rounds, each in a random order given by the seed, so that
+    their shares differ by at most one and average out over shards; the same holds for the
+    centrings of a type. (A fixed order could correlate with a quantity that the caller
+    alternates, such as the number of formula units.) Lattice ``i`` depends only on the seed,
+    the settings, ``i`` and its volume; its shape does not depend on the volume. The first k
+    of n lattices are those of a call for k.
 
     Args:
-        n: how many.
+        n: number of lattices.
         volumes: cell volumes in Å³, one number or [n].
         settings: types and ranges.
-        seed_sequence: source of all randomness; left as it is (nothing is spawned).
-        kinds: Bravais types with centrings that are wanted; all if not given, and also if
-            ``settings`` allows none of them.
-        shapes: lattices in a row with the same Bravais type, centring and volume.
+        seed_sequence: source of all random numbers; not modified (nothing is spawned).
+        kinds: allowed Bravais types with centrings; all if None, and also if ``settings``
+            allows none of them.
+        shapes: consecutive lattices with the same Bravais type, centring and volume.
 
     Returns:
-        ``n · shapes`` lattices, each of its volume to rounding.
+        ``n · shapes`` lattices, whose volumes are exact up to rounding.
 
     Raises:
-        ConfigError: if the ranges hold (next to) no cell that is not flat.
-        ValueError: if volumes are not positive or not n of them.
+        ConfigError: the ranges contain (almost) only flat cells.
+        ValueError: the volumes are not positive, or there are not n of them.
     """
     sizes = np.broadcast_to(np.asarray(volumes, dtype=np.float64), (n,))
     if not (np.isfinite(sizes) & (sizes > 0)).all():
@@ -138,19 +138,19 @@ def sample_lattices(
 
 
 def angle_determinant(angles: ArrayLike) -> float:
-    """(V / abc)² of a cell with angles (α, β, γ) in degrees; not positive: no such cell."""
+    """(V / abc)² of a cell with angles (α, β, γ) in degrees; ≤ 0 if there is no such cell."""
     cos = np.cos(np.radians(np.asarray(angles, dtype=np.float64)))
     return float(1.0 + 2.0 * np.prod(cos) - np.sum(cos**2))
 
 
 def relative_height(cell: Floats) -> float:
-    """Least distance between opposite faces of a cell over the cube root of its volume."""
+    """Smallest distance between opposite faces of a cell over the cube root of its volume."""
     heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     return float(heights.min() / np.cbrt(abs(np.linalg.det(cell))))
 
 
 def _child(seed: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
-    # spawn() would count up a state of the caller's
+    # spawn() would change the state of the caller's sequence
     return np.random.SeedSequence(
         seed.entropy, spawn_key=(*seed.spawn_key, _STREAM, *key), pool_size=seed.pool_size
     )
@@ -171,13 +171,13 @@ def _shapes(
     settings: LatticeConfig,
     seed: np.random.SeedSequence,
 ) -> list[Floats]:
-    """First ``count`` cells of volume 1 of a Bravais lattice's own sequence."""
+    """First ``count`` cells of volume 1 of the sequence of a Bravais lattice."""
     kind = _KINDS[bravais_type]
     dimension = kind.ratios + kind.angles
     found: list[Floats] = []
     if dimension == 0:
         return [_unit_cell(cellpar_to_cell([1, 1, 1, 90, 90, 90]), centring)] * count
-    # one sequence per centring too: every other point of one sequence is not even
+    # also one sequence per centring: every other point of a sequence is not uniform
     place = list(_KINDS).index(bravais_type), "PCIF".index(centring)
     child = _child(seed, 2, *place)
     sequence = qmc.Halton(dimension, scramble=True, rng=np.random.default_rng(child))
@@ -222,7 +222,7 @@ def _parameters(
 
 
 def _unit_cell(conventional: Floats, centring: str) -> Floats:
-    """Primitive cell of volume 1; centred ones reduced, as their vectors may be oblique."""
+    """Primitive cell of volume 1; centred ones are reduced, as their vectors may be skewed."""
     cell = _PRIMITIVE[centring] @ conventional
     if centring != "P":
         cell = reduced_cell(cell)

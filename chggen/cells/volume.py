@@ -1,12 +1,12 @@
 """Volume per atom of a composition: a small ensemble of networks, evaluated with numpy.
 
-A composition is a set of elements with fractions. Each element starts as an embedding of
-its own plus a linear map of its tabulated properties, takes in the others through three
-rounds of pair messages weighted by their fractions (after Goodall & Lee, Nat. Commun. 11,
-6280 (2020)), and then states the logarithm of its atomic volume in this company. The
-prediction is the mean over elements, by fraction, and over the members of the ensemble:
-a formula and its multiples give the same number. Trained by
-:func:`chggen.cells.volume_training.train` on the lowest structure above the hull per formula
+A composition is a set of elements with fractions. The initial state of an element is an
+embedding plus a linear map of its tabulated properties. Three rounds of pair messages,
+weighted by the fractions (after Goodall & Lee, Nat. Commun. 11, 6280 (2020)), update it with
+the states of the other elements. The output is the logarithm of the atomic volume of the
+element in this composition. The prediction is the mean over elements, weighted by fraction,
+and over the ensemble; a formula and its multiples have the same value. The model is trained
+by :func:`chggen.cells.volume_training.train` on the structure nearest to the hull per formula
 of the Materials Project (CC BY 4.0, Jain et al., APL Materials 1, 011002 (2013));
 ``pretrained/volume.json`` is its card.
 """
@@ -24,16 +24,16 @@ from chggen.errors import CheckpointError, CompositionError
 from chggen.provenance import PACKAGE
 from chggen.structure.composition import ATOMIC_NUMBERS, canonical_formula, parse_formula
 
-#: The shipped model; its card lies beside it, as ``volume.json``.
+#: The packaged model; its card is ``volume.json`` in the same folder.
 PRETRAINED: Final = PACKAGE / "pretrained" / "volume.safetensors"
-#: Elements in fewer training formulas than this count as hardly known.
+#: Elements in fewer training formulas than this are reported as unknown.
 MIN_FORMULAS: Final = 20
 #: Rounds of pair messages.
 LAYERS: Final = 3
-#: Compositions evaluated at once: keeps the pair array under some 50 MB.
+#: Compositions per batch, so that the pair array stays below about 50 MB.
 _CHUNK: Final = 256
 
-#: Tensors of a model file. The first axis of weights is the ensemble's member.
+#: Tensors of a model file. The first axis of weights is the member of the ensemble.
 TENSORS: Final = (
     "element.properties",  # [103 + 1, properties], standardised; row = atomic number
     "element.formulas",  # [103 + 1] training formulas with the element
@@ -49,14 +49,14 @@ TENSORS: Final = (
 
 @dataclass(frozen=True)
 class VolumeEstimate:
-    """Volume that a composition is expected to take at its ground state.
+    """Expected volume of a composition in its ground state.
 
     Args:
         volume_per_atom: Å³.
-        spread: relative standard deviation over the ensemble. A hint of doubt, not an
-            error bar: the card has the errors on formulas that were held out.
-        elements_unknown: elements that the training data hardly holds
-            (fewer than ``MIN_FORMULAS`` formulas).
+        spread: relative standard deviation over the ensemble. It indicates uncertainty but
+            is not an error bar: the card has the errors on held-out formulas.
+        elements_unknown: elements with fewer than ``MIN_FORMULAS`` formulas in the training
+            data.
     """
 
     volume_per_atom: float
@@ -68,8 +68,8 @@ def predict_volume_per_atom(composition: str, model: Path = PRETRAINED) -> Volum
     """Volume per atom of a formula (any multiple, any order, brackets allowed).
 
     Raises:
-        CompositionError: if it is no formula, or has an element the data has not.
-        CheckpointError: if the model file is missing or damaged.
+        CompositionError: it is not a formula, or has an element that is not in the data.
+        CheckpointError: the model file is missing or damaged.
     """
     return predict_volumes([composition], model)[0]
 
@@ -103,7 +103,7 @@ def predict_volumes(compositions: Sequence[str], model: Path = PRETRAINED) -> li
 
 @cache
 def load_model(path: Path) -> Mapping[str, NDArray[Any]]:
-    """Tensors of a model file; raises :class:`CheckpointError` if it is not one."""
+    """Tensors of a model file; raises :class:`CheckpointError` if it is not a model file."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -119,7 +119,7 @@ def load_model(path: Path) -> Mapping[str, NDArray[Any]]:
 def batches(
     formulas: Sequence[str], most: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
-    """Reduced formulas in groups of one number of elements, so that none needs padding.
+    """Reduced formulas, grouped by their number of elements, so that none needs padding.
 
     Returns:
         (places in ``formulas`` [b], atomic numbers [b, k], fractions [b, k]) with b at
@@ -147,7 +147,7 @@ def log_volumes(weights: Mapping[str, Any], z: Any, fractions: Any, lib: Any) ->
         weights: the tensors of :data:`TENSORS`.
         z: atomic numbers [b, k], no repeats in a row.
         fractions: atomic fractions [b, k].
-        lib: ``numpy`` or ``torch``, whichever made the arrays.
+        lib: the library of the arrays, ``numpy`` or ``torch``.
     """
     w = fractions[None, :, :, None]
     state = (
@@ -158,7 +158,7 @@ def log_volumes(weights: Mapping[str, Any], z: Any, fractions: Any, lib: Any) ->
     for i in range(LAYERS):
         into = weights[f"message.{i}.in"][:, None]
         # the first layer of the pair network is linear in receiver and sender, so that
-        # only its sum, not the concatenation, is made for every pair
+        # their sum, and not their concatenation, is computed for every pair
         receiver = state @ into[:, :, :width] + w * into[:, :, -2:-1]
         sender = state @ into[:, :, width : 2 * width] + w * into[:, :, -1:]
         pairs = receiver[:, :, :, None] + sender[:, :, None]
@@ -174,5 +174,5 @@ def log_volumes(weights: Mapping[str, Any], z: Any, fractions: Any, lib: Any) ->
 
 
 def silu(x: Any, lib: Any) -> Any:  # noqa: ANN401
-    """Return x · sigmoid(x), by way of tanh, which does not overflow."""
+    """Return x · sigmoid(x), computed with tanh, which does not overflow."""
     return 0.5 * x * (1.0 + lib.tanh(0.5 * x))

@@ -1,8 +1,8 @@
 """Training of the volume model on tables of structures (see :mod:`chggen.cells.volume`).
 
-The default settings were picked among some ten variants (trees, wider, deeper, longer) by
-the error on the same held-out formulas that the shipped card reports, so that its figures
-are slightly optimistic.
+The default settings were chosen among about ten variants (trees, wider, deeper, longer) by
+the error on the same held-out formulas that the packaged card reports, so its figures are
+slightly optimistic.
 """
 
 import csv
@@ -48,16 +48,16 @@ class VolumeTraining:
     """Settings of the training.
 
     Args:
-        members: networks in the ensemble; they differ by their first weights.
-        width: length of an element's state.
+        members: networks in the ensemble; they differ in their initial weights.
+        width: length of the state of an element.
         hidden: width of the hidden layers.
         epochs: passes over the data.
         batch: compositions per step.
         rate: highest learning rate (AdamW; linear warm-up, then cosine to zero).
         decay: weight decay.
         huber: relative volume error beyond which the loss is linear; polymorphs and
-            badly relaxed records make outliers.
-        seed: of first weights and batches.
+            poorly relaxed records are outliers.
+        seed: seed of initial weights and batches.
     """
 
     members: int = 4
@@ -88,7 +88,7 @@ class Records:
     digest: str
 
     def lowest(self) -> "Records":
-        """Only the structure nearest to the hull of each formula (the first on a tie)."""
+        """The structure nearest to the hull of each formula (the first of equal ones)."""
         best: dict[str, int] = {}
         for i, formula in enumerate(self.formulas):
             if formula not in best or self.above_hull[i] < self.above_hull[best[formula]]:
@@ -100,8 +100,8 @@ class Records:
 def read_records(paths: Sequence[Path]) -> Records:
     """Structures of CSV (or CSV.gz) files with columns ``cif`` and ``e_above_hull``.
 
-    The CIF's cell volume and formula sum are read, not its sites. Raises
-    :class:`TableError` naming file and row for anything that does not have them.
+    Reads the cell volume and the formula sum of the CIF, not its sites. Raises
+    :class:`TableError`, with file and row, if they are missing.
     """
     digest = hashlib.sha256()
     rows: list[tuple[str, float, float]] = []
@@ -120,7 +120,7 @@ def read_records(paths: Sequence[Path]) -> Records:
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[str, float, float]]:
-    # a CIF outgrows the csv module's default limit of a field
+    # a CIF can exceed the default field limit of the csv module
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     reader = csv.DictReader(text.splitlines(keepends=True))
     if not {"cif", "e_above_hull"} <= set(reader.fieldnames or ()):
@@ -138,14 +138,14 @@ def _rows(path: Path, text: str) -> Iterator[tuple[str, float, float]]:
 
 
 def element_properties() -> Floats:
-    """Properties of all elements, [104, properties], row = atomic number; NaN = none."""
+    """Properties of all elements, [104, properties], row = atomic number; NaN = no value."""
     import warnings
 
     from pymatgen.core import Element
 
     table = np.full((len(SYMBOLS), len(PROPERTIES)), np.nan)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one for each value that pymatgen has not
+        warnings.simplefilter("ignore")  # one for each value that pymatgen lacks
         for symbol, z in ATOMIC_NUMBERS.items():
             element = Element(symbol)
             valence = _valence(element.full_electronic_structure)
@@ -173,18 +173,18 @@ def train(
 ) -> dict[str, Any]:
     """Train on the lowest structure per formula; write weights and card; return the card.
 
-    Runs on one CPU thread in single precision, every random number from
-    ``settings.seed``: on one machine with one torch version the weights file comes out
-    bit for bit the same; other machines and versions round differently.
+    Runs on one CPU thread in single precision; all random numbers are derived from
+    ``settings.seed``. The weights file is bitwise reproducible on one machine with one torch
+    version; other machines and versions round differently.
 
     Args:
         csv_paths: training tables (see :func:`read_records`).
-        val_paths: tables to judge on; formulas that are trained on do not count.
+        val_paths: validation tables; formulas in the training data are left out.
         out_dir: directory of ``volume.safetensors`` and ``volume.json``.
-        settings: of network and optimiser.
+        settings: settings of network and optimiser.
 
     Raises:
-        TableError: if a table cannot be read.
+        TableError: a table cannot be read.
     """
     settings = settings or VolumeTraining()
     start = time.perf_counter()
@@ -222,7 +222,7 @@ def train(
 
 
 def _initial(records: Records, settings: VolumeTraining) -> dict[str, NDArray[Any]]:
-    """First weights: additive volumes, properties standardised, the rest random."""
+    """Initial weights: additive volumes, standardised properties, the rest random."""
     rng = np.random.default_rng(settings.seed)
     share = np.zeros((len(records.formulas), len(SYMBOLS)))
     for index, z, fractions in batches(records.formulas, len(records.formulas)):
@@ -234,7 +234,7 @@ def _initial(records: Records, settings: VolumeTraining) -> dict[str, NDArray[An
     spread = properties[seen].std(0)
     properties = (properties - properties[seen].mean(0)) / np.where(spread > 0, spread, 1.0)
     log = np.log(records.volumes)
-    # ridge towards the mean, for elements that hardly occur
+    # ridge towards the mean, for rare elements
     additive = np.linalg.solve(
         share.T @ share + 0.1 * np.eye(len(SYMBOLS)), share.T @ (log - log.mean())
     )
@@ -263,7 +263,7 @@ def _initial(records: Records, settings: VolumeTraining) -> dict[str, NDArray[An
 
 
 def _optimise(weights: dict[str, NDArray[Any]], records: Records, settings: VolumeTraining) -> None:
-    """Fit ``weights`` in place: torch's tensors share the memory of the arrays."""
+    """Fit ``weights`` in place: the torch tensors share the memory of the arrays."""
     import torch
 
     rng = np.random.default_rng((settings.seed, 1))
@@ -278,7 +278,7 @@ def _optimise(weights: dict[str, NDArray[Any]], records: Records, settings: Volu
     optimiser = torch.optim.AdamW(free, weight_decay=settings.decay)
     total = settings.epochs * sum(-(-len(g[0]) // settings.batch) for g in groups)
     step, threads = 0, torch.get_num_threads()
-    torch.set_num_threads(1)  # the order of sums, and so the result, depends on it
+    torch.set_num_threads(1)  # the order of summation, and thus the result, depends on it
     try:
         for _ in range(settings.epochs):
             for group, pick in _shuffled(groups, settings.batch, rng):
@@ -301,7 +301,7 @@ def _optimise(weights: dict[str, NDArray[Any]], records: Records, settings: Volu
 def _shuffled(
     groups: Sequence[Any], batch: int, rng: np.random.Generator
 ) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """(group, places in it) of the batches of one epoch, in random order."""
+    """(group, indices in it) of the batches of one epoch, in random order."""
     parts: list[tuple[int, NDArray[np.int64]]] = []
     for i, group in enumerate(groups):
         order = rng.permutation(len(group[0]))
@@ -310,14 +310,14 @@ def _shuffled(
 
 
 def _schedule(progress: float, warm: float = 0.05) -> float:
-    """Learning rate over its highest value."""
+    """Learning rate relative to its maximum."""
     if progress < warm:
         return 0.04 + 0.96 * progress / warm
     return float(0.5 * (1.0 + np.cos(np.pi * (progress - warm) / (1.0 - warm))))
 
 
 def _judge(path: Path, held_out: Records, trained: Records) -> dict[str, Any]:
-    """Relative errors on formulas that were not trained on, in percent."""
+    """Relative errors on formulas outside the training data, in percent."""
     load_model.cache_clear()
     known = set(trained.formulas)
     elements = {s for f in known for s in parse_formula(f)}

@@ -1,7 +1,7 @@
-"""Where score network and potentials compute: the processor, or a GPU where one is asked for.
+"""Device of score network and potentials: the CPU, or a GPU if requested.
 
-A property of the machine and not of the campaign, so the environment says it and no config
-does: results differ by rounding only.
+The device is a property of the machine and not of the campaign, so it is set in the
+environment and not in a config; results differ by rounding only.
 """
 
 import os
@@ -16,10 +16,10 @@ VARIABLE: Final = "CHGGEN_DEVICE"
 
 
 def chosen() -> torch.device:
-    """Device that :data:`VARIABLE` asks for.
+    """Device requested by :data:`VARIABLE`.
 
     Raises:
-        ConfigError: it asks for a GPU that PyTorch does not see, or for something else.
+        ConfigError: it requests a GPU that PyTorch does not find, or has an unknown value.
     """
     value = os.environ.get(VARIABLE, "cpu")
     if value not in {"cpu", "cuda", "auto"}:

@@ -1,8 +1,8 @@
-"""Neighbour lists: the only place that asks for one, and one that no density can overflow.
+"""Neighbour lists: the only module that computes them, without overflow at any density.
 
-On the CPU this is vesin (https://github.com/Luthaf/vesin), whose lists grow with what they
-find. torch-sim's default list, of the same speed there and faster on a GPU, holds a number
-of neighbours that fits 0.2 atoms per Å³ and raises beyond it; on a GPU it is tried first.
+On the CPU this is vesin (https://github.com/Luthaf/vesin), whose lists grow as needed.
+torch-sim's default list, which is as fast on the CPU and faster on a GPU, has space for the
+neighbours at 0.2 atoms per Å³ and raises an error above that; on a GPU it is tried first.
 """
 
 import contextlib
@@ -23,10 +23,10 @@ Pairs = tuple[Tensor, Tensor, Tensor]
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Import torch-sim without its dependencies' remarks.
+    """Import torch-sim without the messages of its dependencies.
 
-    warp's native code writes to the process's stderr that there is no CUDA driver, and
-    torch calls the scripting that some modules do at import deprecated.
+    The native code of warp writes to stderr that there is no CUDA driver, and torch warns
+    that the scripting of some modules at import is deprecated.
     """
     if torch.cuda.is_available():
         yield
@@ -46,13 +46,13 @@ def quietly() -> Iterator[None]:
 
 @cache
 def overflow_error() -> type[Exception]:
-    """What torch-sim's default list raises where neighbours crowd."""
+    """Error of torch-sim's default list at too high a density."""
     return _gpu_list()[1]
 
 
 @cache
 def _gpu_list() -> tuple[Callable[..., Pairs], type[Exception]]:
-    """torch-sim's list, and what it raises where neighbours crowd."""
+    """torch-sim's list, and its error at too high a density."""
     with quietly():
         from nvalchemiops.neighbors.neighbor_utils import (  # type: ignore[import-untyped]
             NeighborOverflowError,
@@ -71,16 +71,16 @@ def neighbour_list(
         cells: [s, 3, 3] row vectors, Å.
         system: [n] crystal of each atom, ascending.
         cutoff: radius, Å.
-        once: each pair in one of its directions only (which one is not defined).
+        once: return each pair in one direction only (which one is not defined).
 
     Returns:
         centre [e], ascending unless ``once``, neighbour [e] and vector from one to the other
         [e, 3] in Å, computed in the precision of the positions.
 
     Raises:
-        RuntimeError: a coordinate is not a finite number, or a cell is flat.
+        RuntimeError: a coordinate is not finite, or a cell is flat.
     """
-    # vesin ends the process for a cell that is not a number
+    # vesin terminates the process if a cell is not finite
     if not (bool(torch.isfinite(cells).all()) and bool(torch.isfinite(positions).all())):
         raise RuntimeError("coordinates are not finite numbers")
     centre, other, shifts = _pairs(positions, cells, system, cutoff, once=once)
@@ -96,7 +96,7 @@ def _pairs(positions: Tensor, cells: Tensor, system: Tensor, cutoff: float, *, o
         try:
             mapping, _, shifts = fast(positions, cells, pbc, cutoff, system)
         except overflow:
-            pass  # some crystal is too dense for it
+            pass  # a crystal is too dense for it
         else:
             found = mapping[0].long(), mapping[1].long(), shifts
             if once:
@@ -130,15 +130,15 @@ def torch_sim_list(
     system_idx: Tensor,
     self_interaction: bool = False,  # noqa: ARG001, FBT001, FBT002
 ) -> Pairs:
-    """The list under the signature by which torch-sim's models ask for one.
+    """The list with the signature that torch-sim's models require.
 
     Args:
         positions: [n, 3] Cartesian, Å.
         cell: [s, 3, 3] row vectors, Å.
-        pbc: not looked at: all crystals are periodic.
+        pbc: not used; all crystals are periodic.
         cutoff: radius, Å.
         system_idx: [n] crystal of each atom, ascending.
-        self_interaction: not looked at: no atom is a neighbour of itself.
+        self_interaction: not used; no atom is a neighbour of itself.
 
     Returns:
         pairs [2, e], system of each [e], shifts [e, 3].
@@ -148,7 +148,7 @@ def torch_sim_list(
 
 
 def _is_forward(centre: Tensor, other: Tensor, shifts: Tensor) -> Tensor:
-    """[e] true for one of the two directions of every pair."""
+    """[e] True for one of the two directions of every pair."""
     x, y, z = shifts.unbind(1)
     positive = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
     return (centre < other) | ((centre == other) & positive)

@@ -1,4 +1,4 @@
-"""Crystals as tensors of one batch, and which of them fit into a batch."""
+"""Crystals packed as tensors of a batch, and division into batches."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -11,13 +11,13 @@ from chggen.structure.crystal import Crystal
 
 
 class Packed(NamedTuple):
-    """Crystals side by side.
+    """A batch of crystals.
 
     Attributes:
         positions: [n, 3] Cartesian, Å, unwrapped.
         cells: [s, 3, 3] row vectors, Å.
         atomic_numbers: [n].
-        system: [n] which crystal an atom belongs to, ascending.
+        system: [n] index of the crystal of each atom, ascending.
         sizes: [s] atoms per crystal.
     """
 
@@ -33,12 +33,12 @@ def pack(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Packed:
-    """Pack crystals of any size and content, at least one.
+    """Pack crystals of any size and composition, at least one.
 
     Args:
-        crystals: what to pack.
-        device: where the tensors are to lie.
-        dtype: of positions and cells.
+        crystals: crystals to pack.
+        device: device of the tensors.
+        dtype: type of positions and cells.
     """
     sizes = torch.tensor([len(c) for c in crystals], device=device)
 
@@ -55,12 +55,12 @@ def pack(
 
 
 def fitting(weights: Sequence[float], most: float, first: int = 0) -> int:
-    """End of the run of items from ``first`` on that fits into a batch, one item at least.
+    """End of the range of items from ``first`` on that fits into a batch; at least one item.
 
     Args:
-        weights: of each item: its atoms, or more where it costs more.
-        most: largest sum of a batch.
-        first: where the batch begins.
+        weights: weight of each item: its number of atoms, or more if it costs more.
+        most: largest sum of weights in a batch.
+        first: first item of the batch.
     """
     last, load = first + 1, weights[first]
     while last < len(weights) and load + weights[last] <= most:
@@ -70,7 +70,7 @@ def fitting(weights: Sequence[float], most: float, first: int = 0) -> int:
 
 
 def groups(weights: Sequence[float], most: float) -> list[range]:
-    """Places in batches of at most ``most``, in order; heavier items alone."""
+    """Indices of batches with a weight of at most ``most``, in order; heavier items alone."""
     found, first = [], 0
     while first < len(weights):
         last = fitting(weights, most, first)

@@ -1,1 +1,1 @@
-"""Density functional theory: inputs, calculations that go on where they stopped, verdicts."""
+"""Density functional theory: inputs, restartable calculations, results."""

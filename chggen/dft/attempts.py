@@ -1,4 +1,4 @@
-"""Small files by which a directory remembers what a calculation has been through."""
+"""Small files that record the attempts of a calculation in its directory."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from chggen.run.atomic import write_text
 
-#: File of the attempts made.
+#: File with the number of attempts.
 _ATTEMPTS: Final = "attempts.json"
 
 
@@ -19,18 +19,18 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
 
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
-    """Write a JSON file whole or not at all."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(content))
 
 
 def attempts(directory: Path) -> int:
-    """Jobs that have computed in a directory, also those that were killed."""
+    """Number of jobs that have computed in a directory, including killed ones."""
     found = read_json(directory / _ATTEMPTS)
     return int(found.get("attempts", 0)) if isinstance(found, dict) else 0
 
 
 def count_attempt(directory: Path) -> int:
-    """Note that a job begins to compute; gives how many have by now."""
+    """Record that a job starts to compute; returns the number of jobs so far."""
     number = attempts(directory) + 1
     write_json(directory / _ATTEMPTS, {"attempts": number})
     return number

@@ -1,6 +1,6 @@
-"""One VASP run under custodian: known errors are corrected, and it stops before time is over.
+"""One VASP run under custodian: corrects known errors and stops before the walltime limit.
 
-Loads custodian's handlers (two seconds): import it where a run begins.
+Loads the handlers of custodian (two seconds): import this module only where a run starts.
 """
 
 import json
@@ -25,39 +25,39 @@ from custodian.vasp.jobs import VaspJob
 from chggen.dft.attempts import read_json, write_json
 from chggen.dft.outputs import STOP_ASKED
 
-#: Mended errors after which a step is given up.
+#: Corrected errors after which a step is aborted.
 MAX_ERRORS: Final = 8
-#: Seconds between looks at the process, and looks between checks of its files.
+#: Seconds between polls of the process, and polls between checks of its files.
 _POLL: Final = 0.5
 _POLLS_PER_CHECK: Final = 600
-#: Share of the time, and most seconds, that VASP gets to stop by itself.
+#: Share of the walltime, and maximum in seconds, that VASP gets for a clean stop.
 _GRACE_SHARE: Final = 0.1
 _MOST_GRACE: Final = 600.0
-#: Exit codes of a process that was killed: by signal, as a shell or srun reports it.
+#: Exit codes of a process that was killed by a signal, as a shell or srun reports them.
 _KILLED: Final = frozenset({-signal.SIGKILL, -signal.SIGTERM, 128 + 9, 128 + 15})
-#: What the end of memory looks like in the words of the kernel, SLURM, MPI and Fortran.
+#: Out-of-memory messages of the kernel, SLURM, MPI and Fortran.
 _NO_MEMORY: Final = (
     "oom_kill", "oom-kill", "out of memory", "out-of-memory", "cannot allocate memory",
     "exceeded job memory limit", "exceeded step memory limit", "insufficient virtual memory",
     "insufficient memory",
 )  # fmt: skip
-#: Loggers that would print tracebacks, and with them what stands in files.
+#: Loggers that would print tracebacks, which can contain text of files.
 _CHATTY: Final = ("custodian", "VasprunXMLValidator", "VaspFilesValidator")
 _LOG: Final = "custodian.json"
-#: Process that runs in a folder.
+#: File with the id of the process that runs in a folder.
 _RUNNING: Final = "running.json"
 
 
 class OutOfTimeError(Exception):
-    """Custodian wanted to start VASP once more when the time was over."""
+    """custodian tried to start VASP again after the walltime limit was reached."""
 
 
 class Deadline:
-    """When a job must have ended.
+    """Time limits of a job.
 
     Attributes:
-        stop: clock at which VASP is asked to stop; None for never.
-        end: clock at which it is killed.
+        stop: clock time at which VASP is asked to stop; None for never.
+        end: clock time at which it is killed.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -68,17 +68,17 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
-        """True when nothing may be started any more."""
+        """True if nothing may be started any more."""
         return self.stop is not None and time.monotonic() >= self.stop
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended, as far as that can be known without its results.
+    """End of a run, as far as it is known without its results.
 
     Args:
-        killed: it was killed, or ran out of memory.
-        reason: why custodian gave up; empty if it did not.
+        killed: the run was killed, or ran out of memory.
+        reason: why custodian aborted; empty if it did not.
     """
 
     killed: bool
@@ -86,7 +86,7 @@ class Ended:
 
 
 class _Job(VaspJob):  # type: ignore[misc]
-    """VASP, not started once time is over. No new argument: custodian writes them down."""
+    """VASP, not started after the limit. No new arguments: custodian would record them."""
 
     deadline = Deadline(None)
     _vasp_process: Any = None
@@ -99,29 +99,29 @@ class _Job(VaspJob):  # type: ignore[misc]
         return process
 
     def stop(self, directory: Path) -> None:
-        """Kill whatever runs."""
+        """Kill the running process."""
         if self._vasp_process is not None and self._vasp_process.poll() is None:
             self.terminate(directory=str(directory))
 
     @property
     def exit_code(self) -> int | None:
-        """Of the last run; None if there was none."""
+        """Exit code of the last run; None if there was none."""
         return None if self._vasp_process is None else self._vasp_process.poll()
 
 
 def run(folder: Path, command: Sequence[str], deadline: Deadline) -> Ended:
-    """Run VASP in a folder that holds its inputs, until it ends, fails or time is over.
+    """Run VASP in a folder with its inputs until it ends, fails or reaches the limit.
 
-    Whatever ends this function (also an exception, SIGINT or SIGTERM) ends VASP.
+    VASP is terminated however this function ends (also by an exception, SIGINT or SIGTERM).
 
     Args:
-        folder: holds the inputs of one step.
+        folder: folder with the inputs of one step.
         command: VASP with its launcher, as an argument list.
         deadline: when to stop cleanly.
     """
     _keep_log(folder)
     _end_orphan(folder)
-    # auto_npar would write NPAR for the machine that it looks at, auto_gamma parse POTCARs
+    # auto_npar would write NPAR for the local machine, auto_gamma would parse POTCARs
     job = _Job(list(command), auto_npar=False, auto_gamma=False, backup=False)
     job.deadline = deadline
     custodian = Custodian(
@@ -153,7 +153,7 @@ def run(folder: Path, command: Sequence[str], deadline: Deadline) -> Ended:
 
 
 def corrected_errors(folder: Path) -> list[str]:
-    """Errors that were corrected in a folder, all runs, in order."""
+    """Errors that were corrected in a folder, over all runs, in order."""
     found = []
     logs = [*sorted(folder.glob("custodian.*.json"), key=_number), folder / _LOG]
     for log in logs:
@@ -173,31 +173,31 @@ def _number(log: Path) -> int:
 
 
 def _end_orphan(folder: Path) -> None:
-    """Kill a VASP that outlived its job (which got SIGKILL) and still writes here.
+    """Kill a VASP that survived its job (after SIGKILL) and still writes to this folder.
 
-    Only on this machine, and only if the process works in this folder: process ids are
-    used again. A cluster's scheduler ends the processes of a job itself.
+    Only on this machine, and only if the process works in this folder, because process ids
+    are reused. The scheduler of a cluster terminates the processes of a job itself.
     """
     found = read_json(folder / _RUNNING)
     if not isinstance(found, dict) or found.get("host") != socket.gethostname():
         return
     try:
         if Path(f"/proc/{found['pid']}/cwd").resolve() == folder.resolve():
-            # custodian starts it as the leader of a group of its own
+            # custodian starts it as the leader of its own process group
             os.killpg(found["pid"], signal.SIGKILL)
     except (OSError, KeyError, TypeError):
         return
 
 
 def _keep_log(folder: Path) -> None:
-    """Move the log of an earlier run aside; custodian would overwrite it."""
+    """Rename the log of an earlier run, which custodian would overwrite."""
     if (folder / _LOG).is_file():
         older = len(list(folder.glob("custodian.*.json")))
         (folder / _LOG).rename(folder / f"custodian.{older + 1}.json")
 
 
 def _handlers() -> list[Any]:
-    """The handlers that atomate2 uses."""
+    """The same handlers as atomate2."""
     return [
         handlers.VaspErrorHandler(),
         handlers.MeshSymmetryErrorHandler(),
@@ -214,7 +214,7 @@ def _handlers() -> list[Any]:
 
 
 def _words(error: CustodianError, folder: Path) -> str:
-    """Why custodian gave up: the errors that it could not mend, or its own words."""
+    """Why custodian aborted: the errors that it could not correct, or its message."""
     try:
         corrections = json.loads((folder / _LOG).read_text(encoding="utf-8"))[-1]["corrections"]
     except (OSError, ValueError, LookupError):
@@ -222,7 +222,7 @@ def _words(error: CustodianError, folder: Path) -> str:
     lost = [str(e) for c in corrections if not c.get("actions") for e in c.get("errors", [])]
     if lost:
         return f"not corrected: {', '.join(dict.fromkeys(lost))}"
-    # "Validation failed: …", "Max errors reached: …": classes and numbers, no file's text
+    # "Validation failed: …", "Max errors reached: …": classes and numbers, no text of files
     return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 
 
@@ -239,9 +239,9 @@ def _memory_ended(folder: Path) -> bool:
 
 @contextmanager
 def _watched(job: _Job, folder: Path, deadline: Deadline) -> Iterator[None]:
-    """Ask VASP to stop when time is nearly over, kill it when it is.
+    """Ask VASP to stop shortly before the walltime limit, and kill it at the limit.
 
-    A clock of our own: custodian's WalltimeHandler looks at OUTCAR every five minutes.
+    A separate clock, because custodian's WalltimeHandler reads OUTCAR every five minutes.
     """
     over = threading.Event()
 
@@ -268,7 +268,7 @@ def _watched(job: _Job, folder: Path, deadline: Deadline) -> Iterator[None]:
 
 @contextmanager
 def _exit_on_sigterm() -> Iterator[None]:
-    """SIGTERM (preemption, a cancelled job) as SystemExit, so that VASP ends as well."""
+    """Turn SIGTERM (preemption, a cancelled job) into SystemExit, so that VASP also ends."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -285,7 +285,7 @@ def _exit_on_sigterm() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing of custodian's messages on stderr: they can quote files."""
+    """Suppress custodian's messages on stderr, which can quote files."""
     nothing = logging.NullHandler()
     loggers = [logging.getLogger(name) for name in _CHATTY]
     states = [logger.propagate for logger in loggers]

@@ -1,7 +1,7 @@
-"""What a DFT code must do here, and what comes back of one structure.
+"""Interface of a DFT code, and its result for one structure.
 
-An engine writes inputs, runs what is still to be run in a directory, and reads what is
-there. A directory is its own memory: whoever runs it again goes on where it stopped.
+An engine writes inputs, runs the unfinished steps in a directory, and reads the results.
+The directory contains the whole state: a new run continues where the last one stopped.
 """
 
 from dataclasses import dataclass
@@ -15,23 +15,23 @@ from chggen.structure.crystal import Crystal
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one structure; names and units as in ``schema.CALCULATION``.
+    """Result of one structure; names and units as in ``schema.CALCULATION``.
 
     Args:
-        status: ``ok`` only if every step of the recipe ended and converged;
-            ``out_of_time`` and ``interrupted`` (killed, or no memory left) if another
-            attempt with more of both may help.
-        reason: one line if it is not.
-        crystal: final structure, if there is one.
-        dft_energy_per_atom: of the last finished step, corrections of the contract's scheme
-            included, eV/atom; None if that step is not converged.
-        correction_per_atom: of those, eV/atom.
-        run_type: functional as the output files say it.
+        status: ``ok`` only if every step of the recipe finished and converged;
+            ``out_of_time`` and ``interrupted`` (killed, or out of memory) if another
+            attempt with more time and memory may succeed.
+        reason: one line if the status is not ``ok``.
+        crystal: final structure, or None.
+        dft_energy_per_atom: energy of the last finished step, including the corrections of
+            the contract, eV/atom; None if that step is not converged.
+        correction_per_atom: correction contained in it, eV/atom.
+        run_type: functional as stated in the output files.
         fmax: largest force, eV/Å.
         smax: largest stress component, GPa.
-        finished: steps of the recipe that ended well, in order.
-        corrected_errors: errors that were recognised and corrected on the way, in order.
-        wall_time: seconds, all attempts.
+        finished: steps of the recipe that finished successfully, in order.
+        corrected_errors: errors that were recognised and corrected, in order.
+        wall_time: seconds over all attempts.
     """
 
     status: Status
@@ -56,28 +56,28 @@ class Engine(Protocol):
 
     @property
     def contract(self) -> Contract:
-        """What the energies of the last step may be compared with."""
+        """Contract of the energies of the last step."""
 
     @property
     def recipe(self) -> tuple[str, ...]:
         """Names of its steps, in order; each has a folder of that name."""
 
     def problem(self) -> str | None:
-        """Why nothing can be run here, in one line; None if all is there."""
+        """Why nothing can be run here, in one line; None if everything is available."""
 
     def prepare(self, crystal: Crystal, directory: Path) -> dict[str, str]:
-        """Write the inputs; gives columns ``input_set`` and ``potcar`` of ``submitted``.
+        """Write the inputs; returns the columns ``input_set`` and ``potcar`` of ``submitted``.
 
         Raises:
             OSError, ValueError: see :func:`chggen.dft.inputs.prepare`.
         """
 
     def run(self, directory: Path, *, seconds: float | None) -> Result:
-        """Run every step that is not finished; never raises for what one structure does.
+        """Run every unfinished step; never raises an exception for a failing structure.
 
         Args:
-            directory: prepared before.
-            seconds: stop cleanly before that many have passed, so that the next attempt
-                goes on from there (status ``out_of_time``). With 0 nothing is started:
-                what is there is read.
+            directory: directory made by :meth:`prepare`.
+            seconds: time limit before which the run stops cleanly, so that the next attempt
+                continues from there (status ``out_of_time``). With 0 nothing is started and
+                the existing results are read.
         """

@@ -5,7 +5,7 @@ from chggen.dft.engine import Engine
 
 
 def load_engine(settings: DftConfig) -> Engine:
-    """The engine that ``dft.engine`` names, with its settings."""
+    """The engine named in ``dft.engine``, with its settings."""
     if settings.engine == "gpaw":
         from chggen.dft.gpaw import Gpaw
 

@@ -1,12 +1,12 @@
 """The free engine: GPAW (Mortensen et al., doi:10.1063/5.0182685), in plane waves.
 
-A PBE relaxation if ``dft.gpaw.relax`` asks for one, then the energy with r²SCAN or PBE.
-The structure is brought to its primitive cell, symmetric to :data:`SYMPREC`, so that
-GPAW can use the symmetry. GPAW runs in a process of its own
+A PBE relaxation if ``dft.gpaw.relax`` requests one, then the energy with r²SCAN or PBE. The
+structure is reduced to its primitive cell and symmetrised with the tolerance
+:data:`SYMPREC`, so that GPAW can use the symmetry. GPAW runs in a process of its own
 (:mod:`chggen.dft.gpaw_runner`) and is not imported here.
 
-Its absolute energies are those of its own PAW data sets (PBE's, also for r²SCAN): they
-are compared with GPAW's own of every competing phase, never with VASP's.
+Its absolute energies depend on its PAW data sets (those of PBE, also for r²SCAN). They are
+compared with GPAW energies of the competing phases, never with those of VASP.
 """
 
 import importlib.util
@@ -33,14 +33,13 @@ from chggen.errors import Status
 from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal
 
-#: Tolerance (Å) to which a structure is made symmetric; the energy it costs is below
-#: 1 meV/atom.
+#: Tolerance (Å) of the symmetrisation; its energy change is below 1 meV/atom.
 SYMPREC: Final = 0.01
-#: Seconds before the end of a job's time that are kept for stopping.
+#: Seconds before the walltime limit of a job that are reserved for stopping.
 _MARGIN: Final = 10.0
-#: Seconds that a calculation told to stop gets before it is killed.
+#: Seconds between the request to stop a calculation and its kill.
 _GRACE: Final = 5.0
-#: Seconds that all attempts together have taken.
+#: File with the total seconds of all attempts.
 _SPENT: Final = "wall_time.json"
 
 
@@ -61,7 +60,7 @@ class Gpaw:
 
     @property
     def contract(self) -> Contract:
-        """Functional, code and cutoff: never that of another code."""
+        """Functional, code and cutoff; never equal to that of another code."""
         settings = self.settings
         return Contract(f"{settings.functional} with GPAW, {settings.gpaw.cutoff:g} eV", NONE)
 
@@ -73,25 +72,25 @@ class Gpaw:
 
     @property
     def input_set(self) -> str:
-        """Settings that decide the energy, in short: 'gpaw pw500 k4', 'gpaw … cell'."""
+        """Short text of the settings that affect the energy: 'gpaw pw500 k4', 'gpaw … cell'."""
         own = self.settings.gpaw
         words = ["gpaw", f"pw{own.cutoff:g}", f"k{own.kpoint_density:g}"]
         return " ".join(words if own.relax == "none" else [*words, own.relax])
 
     def problem(self) -> str | None:
-        """Why nothing can be run here, in one line; None if all is there."""
+        """Why nothing can be run here, in one line; None if everything is available."""
         return cannot_run(self.settings)
 
     def prepare(self, crystal: Crystal, directory: Path) -> dict[str, str]:
         """Write ``gpaw.json``: primitive structure and settings.
 
-        Input of a calculation that was begun is left as it is if method and atoms are the
-        same; where nothing was computed it is replaced.
+        The input of a calculation that has begun is kept if method and atoms are the same;
+        if nothing was computed it is replaced.
 
         Raises:
-            FileExistsError: the directory holds a calculation with other inputs.
-            ValueError: an element without a data set, or atoms on top of each other.
-            OSError: not writable.
+            FileExistsError: the directory contains a calculation with other inputs.
+            ValueError: an element has no data set, or atoms overlap.
+            OSError: the directory is not writable.
         """
         unknown = without_data_set(crystal.atomic_numbers.tolist())
         if unknown:
@@ -120,7 +119,7 @@ class Gpaw:
         return {"input_set": self.input_set}
 
     def run(self, directory: Path, *, seconds: float | None) -> Result:
-        """Run every step that is not finished; see :class:`chggen.dft.engine.Engine`."""
+        """Run every unfinished step; see :class:`chggen.dft.engine.Engine`."""
         began = time.monotonic()
         try:
             job = Job.read(directory)
@@ -139,7 +138,7 @@ class Gpaw:
         module = ["-m", "chggen.dft.gpaw_runner", str(directory.resolve())]
         command = [*self.settings.command, sys.executable, *module]
         limit = None if seconds is None else seconds - min(_MARGIN, 0.1 * seconds)
-        for step in self.recipe:  # what an earlier attempt had said
+        for step in self.recipe:  # results of earlier attempts
             last = files.read_result(directory, step)
             if last is not None and last.status != Status.OK:
                 (directory / step / files.RESULT).unlink()
@@ -147,7 +146,7 @@ class Gpaw:
             try:
                 process = subprocess.Popen(  # noqa: S603 - words of the config, no shell
                     command,
-                    # a pipe that closes when this process dies; the runner watches it
+                    # a pipe that closes when this process ends; the runner monitors it
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -164,7 +163,7 @@ class Gpaw:
                 _stop(process)
 
     def _environment(self) -> dict[str, str]:
-        """Environment of the runner: this very package, and MPI only if asked for."""
+        """Environment of the runner: this package, and MPI only if requested."""
         home = str(Path(files.__file__).parents[2])
         path = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
@@ -176,7 +175,7 @@ class Gpaw:
 
 @dataclass(frozen=True)
 class _Ended:
-    """How the runner's process ended: exit code, or why there is none."""
+    """End of the runner's process: exit code, or why there is none."""
 
     code: int = 0
     out_of_time: bool = False
@@ -184,7 +183,7 @@ class _Ended:
 
 
 def without_data_set(atomic_numbers: Iterable[int]) -> list[str]:
-    """Elements that GPAW has no PAW data set for; empty where no data sets are found."""
+    """Elements without a PAW data set of GPAW; empty if no data sets are found."""
     package = importlib.util.find_spec("gpaw_data")
     places = (package.submodule_search_locations if package else None) or []
     folders = [Path(place, "setups") for place in places]
@@ -196,10 +195,10 @@ def without_data_set(atomic_numbers: Iterable[int]) -> list[str]:
 
 
 def primitive_cell(crystal: Crystal) -> Crystal:
-    """Primitive cell, made symmetric within :data:`SYMPREC`.
+    """Primitive cell, symmetrised with the tolerance :data:`SYMPREC`.
 
     Raises:
-        ValueError: spglib finds no cell (atoms on top of each other).
+        ValueError: spglib finds no cell (overlapping atoms).
     """
     import spglib
 
@@ -212,12 +211,12 @@ def primitive_cell(crystal: Crystal) -> Crystal:
 
 
 def result_of(directory: Path, job: Job, ended: _Ended, wall_time: float) -> Result:
-    """What the files of a directory say, and the process if it left none.
+    """Result from the files of a directory, or from the process if it left none.
 
     Args:
-        directory: of the calculation.
-        job: what was to be computed.
-        ended: how the process ended.
+        directory: directory of the calculation.
+        job: the requested calculation.
+        ended: end of the process.
         wall_time: seconds of all attempts.
     """
     finished = _finished(directory, job)
@@ -246,7 +245,7 @@ def result_of(directory: Path, job: Job, ended: _Ended, wall_time: float) -> Res
 
 
 def _verdict(directory: Path, ended: _Ended, step: str) -> tuple[Status, str]:
-    """Status and reason of a run that ended before a step could say how."""
+    """Status and reason of a run that ended before a step wrote its result."""
     if ended.out_of_time:
         return Status.OUT_OF_TIME, f"{step}: walltime limit reached"
     if ended.problem:
@@ -260,20 +259,20 @@ def _verdict(directory: Path, ended: _Ended, step: str) -> tuple[Status, str]:
 
 
 def _last_error(log: Path) -> str:
-    """Line of a traceback that names the error, or the last line there is."""
+    """Line of a traceback that names the error, or the last line."""
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return "no log"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # below MPI, GPAW puts rank and line number before each line
+    # with MPI, GPAW writes rank and line number before each line
     found = (re.search(r"(^|: )([\w.]*(Error|Exception):.*)", line) for line in lines)
     errors = [match[2] for match in found if match]
     return (errors or lines or ["ended without a message"])[-1][:300]
 
 
 def _finished(directory: Path, job: Job) -> tuple[str, ...]:
-    """Steps that ended well, up to the first that did not."""
+    """Steps that finished successfully, up to the first that did not."""
     done: list[str] = []
     for step in job.recipe:
         result = files.read_result(directory, step)
@@ -306,7 +305,7 @@ def _spent(directory: Path) -> float:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End a process that still runs, with all that it started."""
+    """Terminate a running process and its child processes."""
     if process.stdin is not None:
         process.stdin.close()
     for number in (signal.SIGTERM, signal.SIGKILL):

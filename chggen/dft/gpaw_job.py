@@ -1,8 +1,8 @@
-"""What is asked of GPAW and what came of it: the files that engine and runner share.
+"""GPAW job and its results: the files that engine and runner share.
 
-A directory holds ``gpaw.json`` (structure and settings), and per step of the recipe a
-folder with ``result.json`` (written when it ended, well or not), GPAW's own text and, for
-a relaxation, ``latest.json`` after each of its steps. No file is ever half written.
+A directory contains ``gpaw.json`` (structure and settings) and a folder for each step of the
+recipe with ``result.json`` (written at its end, successful or not), GPAW's own output and,
+for a relaxation, ``latest.json`` after each of its steps. All files are written atomically.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -19,15 +19,15 @@ from chggen.structure.distances import Floats
 INPUT: Final = "gpaw.json"
 RESULT: Final = "result.json"
 LATEST: Final = "latest.json"
-#: Everything that the runner says outside GPAW's own text.
+#: Output of the runner other than GPAW's own.
 LOG: Final = "gpaw.log"
 RELAX: Final = "relax"
 SINGLE_POINT: Final = "single_point"
 
-#: Functional of the config: GPAW's (libxc's) name of it.
+#: Functional of the config: its name in GPAW (libxc).
 XC: Final = {"r2SCAN": "MGGA_X_R2SCAN+MGGA_C_R2SCAN", "PBE": "PBE"}
 
-#: Reciprocal vectors whose lengths differ by less, relatively, get as many k-points.
+#: Reciprocal vectors with a smaller relative difference in length get as many k-points.
 _EQUAL_LENGTH: Final = 0.01
 
 #: Rows of the periodic table's d and f blocks, ends included.
@@ -36,16 +36,16 @@ _OPEN_BLOCKS: Final = ((21, 30), (39, 48), (57, 80), (89, 112))
 
 @dataclass(frozen=True)
 class Job:
-    """One structure and what to do with it; ``gpaw.json``.
+    """One structure and its settings; ``gpaw.json``.
 
     Args:
-        functional: of the last step, a key of :data:`XC`.
+        functional: functional of the last step, a key of :data:`XC`.
         cutoff: plane-wave cutoff, eV.
         kpoint_density: see :func:`kpoint_mesh`.
         smearing: Fermi-Dirac width, eV.
         relax: none, positions or cell.
         fmax: force criterion of the relaxation, eV/Å.
-        max_steps: its step limit, all attempts together.
+        max_steps: its step limit over all attempts.
         cell: 3×3 row vectors, Å.
         atomic_numbers: [n].
         frac_coords: [n][3].
@@ -69,7 +69,7 @@ class Job:
 
     @property
     def crystal(self) -> Crystal:
-        """Structure to begin with."""
+        """Initial structure."""
         return Crystal.of(self.cell, self.atomic_numbers, self.frac_coords)
 
     @classmethod
@@ -78,26 +78,26 @@ class Job:
         return cls(**_read(directory / INPUT, [f.name for f in fields(cls)]))
 
     def write(self, directory: Path) -> None:
-        """Write ``gpaw.json``; the directory is made."""
+        """Write ``gpaw.json``; creates the directory."""
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / INPUT, asdict(self))
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """How a step ended; ``result.json``, and ``latest.json`` on the way there.
+    """Result of a step; ``result.json``, and ``latest.json`` before its end.
 
     Args:
         status: a :class:`Status`; ``ok`` only if it converged.
         reason: one line if not.
-        run_type: functional as GPAW names it, in the config's spelling if it has one.
+        run_type: functional as named by GPAW, in the spelling of the config if it has one.
         energy_per_atom: extrapolated to zero smearing, eV/atom.
         fmax: largest force, eV/Å.
         smax: largest absolute stress component, GPa.
         cell: 3×3 row vectors at the end, Å.
         frac_coords: [n][3] at the end.
         steps: optimiser steps so far (relaxation).
-        magnetic_moment: of the cell, μB; 0 without spin.
+        magnetic_moment: moment of the cell, μB; 0 without spin.
         wall_time: seconds.
     """
 
@@ -115,36 +115,36 @@ class StepResult:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Result in a file; None if there is none that can be read."""
+        """Result in a file; None if it is missing or unreadable."""
         try:
             return cls(**_read(path, [f.name for f in fields(cls)]))
         except ValueError:
             return None
 
     def write(self, path: Path) -> None:
-        """Write it; the folder is made."""
+        """Write the result; creates the folder."""
         path.parent.mkdir(exist_ok=True)
         write_json(path, asdict(self))
 
     def crystal(self, atomic_numbers: list[int]) -> Crystal | None:
-        """Structure at the end, if there is one."""
+        """Final structure, or None."""
         if self.cell is None or self.frac_coords is None:
             return None
         return Crystal.of(self.cell, atomic_numbers, self.frac_coords)
 
 
 def read_result(directory: Path, step: str) -> StepResult | None:
-    """How a step ended, None if it has not."""
+    """Result of a step; None if it has not ended."""
     return StepResult.read(directory / step / RESULT)
 
 
 def kpoint_mesh(cell: Floats, density: float) -> tuple[int, int, int]:
-    """Points of the Γ-centred mesh along each reciprocal vector.
+    """Number of points of the Γ-centred mesh along each reciprocal vector.
 
-    Their number is the vector's length (2π included) times ``density``, rounded up, even
-    or odd as it comes: a mesh that holds Γ keeps the symmetry of every lattice with
-    either, one shifted off Γ does not (hexagonal, face-centred). Vectors of about one
-    length get the same number, so that noise in a cell does not break its symmetry.
+    The number is the length of the vector (with 2π) times ``density``, rounded up. It may be
+    even or odd: a Γ-centred mesh preserves the symmetry of every lattice with both, a shifted
+    one does not (hexagonal, face-centred). Vectors of nearly equal length get the same
+    number, so that noise in a cell does not break its symmetry.
 
     Args:
         cell: 3×3 row vectors, Å.
@@ -158,10 +158,10 @@ def kpoint_mesh(cell: Floats, density: float) -> tuple[int, int, int]:
 
 
 def initial_moments(atomic_numbers: list[int]) -> list[float] | None:
-    """Moments in μB that a spin-polarised calculation starts from; None: without spin.
+    """Initial moments in μB of a spin-polarised calculation; None: without spin.
 
     Elements of the d and f blocks whose free atoms have a moment start with it, all
-    pointing the same way; other orders of the spins are not looked for.
+    parallel; other magnetic orders are not searched for.
     """
     from ase.data import ground_state_magnetic_moments as free
 

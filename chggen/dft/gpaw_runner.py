@@ -1,8 +1,8 @@
 """The process that computes with GPAW: ``python -m chggen.dft.gpaw_runner DIRECTORY``.
 
-The engine starts it, below ``mpiexec`` or the like if ``dft.command`` says so; then every
-rank runs this, and the first writes. Each step of the recipe that has not ended well is
-done; the first that fails ends the run. GPAW is imported here and nowhere else.
+The engine starts it, with ``mpiexec`` or another launcher if ``dft.command`` names one; then
+every rank runs this module and the first one writes. It runs each step of the recipe that has
+not finished successfully; the first failure ends the run. GPAW is imported only here.
 """
 
 import os
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 #: Self-consistency steps after which a calculation has not converged.
 MAX_ITERATIONS: Final = 200
-#: Change of the energy between those steps at the end, eV per valence electron.
+#: Energy convergence of these steps, eV per valence electron.
 ENERGY_CRITERION: Final = 1e-5
 
 
@@ -44,7 +44,7 @@ class Run:
     """The steps of one job.
 
     Args:
-        directory: holds the job.
+        directory: directory of the job.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -53,7 +53,7 @@ class Run:
         self.began = time.monotonic()
 
     def all(self) -> None:
-        """Do every step that has not ended well, until one fails."""
+        """Run every step that has not finished successfully, until one fails."""
         for step in self.job.recipe:
             before = read_result(self.directory, step)
             if before is not None and before.status == Status.OK:
@@ -65,7 +65,7 @@ class Run:
                 return
 
     def attempt(self, step: str) -> StepResult:
-        """Do a step; what is known to go wrong becomes its status and reason."""
+        """Run a step; known failures become its status and reason."""
         from gpaw import ConvergenceError
 
         try:
@@ -77,12 +77,12 @@ class Run:
             return StepResult(Status.INTERRUPTED.value, f"{step}: out of memory")
 
     def atoms(self, last: StepResult | None, functional: str, step: str) -> "Atoms":
-        """Structure of the job, or where ``last`` left it, with its calculator.
+        """Structure of the job, or that of ``last``, with its calculator.
 
         Args:
-            last: result of the step before, if there is one.
+            last: result of the previous step, or None.
             functional: PBE or r2SCAN.
-            step: name of the step, whose folder gets the output.
+            step: name of the step; its folder gets the output.
         """
         from ase import Atoms
         from gpaw import GPAW, PW, FermiDirac
@@ -108,13 +108,13 @@ class Run:
         return atoms
 
     def single_point(self) -> StepResult:
-        """Energy, forces and stress at the job's structure or where the relaxation ended."""
+        """Energy, forces and stress of the initial or, if any, the relaxed structure."""
         relaxed = read_result(self.directory, RELAX)
         atoms = self.atoms(relaxed, self.job.functional, SINGLE_POINT)
         return self.state(atoms)
 
     def relax(self) -> StepResult:
-        """Relax with PBE from the last geometry written, if there is one."""
+        """Relax with PBE, from the last geometry written if there is one."""
         from ase.filters import FrechetCellFilter
         from ase.optimize import BFGS
 
@@ -137,9 +137,9 @@ class Run:
         return replace(result, status=Status.NOT_CONVERGED.value, reason=reason)
 
     def state(self, atoms: "Atoms", steps: int = 0) -> StepResult:
-        """What a calculation says of the structure as it is now."""
+        """Result of the calculation at the current structure."""
         spin = atoms.get_initial_magnetic_moments().any()
-        # at zero smearing; forces belong to the free energy
+        # energy at zero smearing; forces are derivatives of the free energy
         energy = float(atoms.get_potential_energy(force_consistent=False))
         result = StepResult(
             run_type=_functional(atoms.calc),
@@ -161,27 +161,27 @@ class Run:
         """Write a file of a step, once for all ranks.
 
         Args:
-            result: of the step.
-            step: its name.
-            name: of the file.
+            result: result of the step.
+            step: name of the step.
+            name: name of the file.
         """
         from gpaw.mpi import world
 
         if world.rank == 0:
             result.write(self.directory / step / name)
-        world.barrier()  # the next step reads it, in every rank
+        world.barrier()  # every rank reads it in the next step
 
 
 def _functional(calculator: Any) -> str:  # noqa: ANN401 - GPAW has no stubs
-    """Functional that the calculation itself names."""
+    """Functional as stated by the calculation."""
     name = str(calculator.dft.pot_calc.xc.name)
     return {xc: known for known, xc in XC.items()}.get(name, name)
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it is gone: its pipe closes.
+    """End this process when its parent ends, which closes the pipe.
 
-    Otherwise the calculation of a killed job would go on beside that of its next attempt.
+    Otherwise the calculation of a killed job would run in parallel with its next attempt.
     """
 
     def watch() -> None:

@@ -1,11 +1,11 @@
 """VASP inputs of a structure, at the levels of the Materials Project.
 
-``MP24RelaxSet`` is what the Materials Project uses now (PBE_64 potentials, ENCUT 680,
-k-points by KSPACING, so no KPOINTS file), ``MPScanRelaxSet`` (PBE_54) what its older
-r²SCAN entries used (Kingsbury et al., doi:10.1103/PhysRevMaterials.6.013801).
+``MP24RelaxSet`` is the current set of the Materials Project (PBE_64 potentials, ENCUT 680,
+k-points by KSPACING, so no KPOINTS file); ``MPScanRelaxSet`` (PBE_54) is that of its older
+r²SCAN entries (Kingsbury et al., doi:10.1103/PhysRevMaterials.6.013801).
 
-POTCARs are licensed: they come from the user's own collection (``PMG_VASP_PSP_DIR``),
-and where there is none POTCAR.spec names the potentials instead.
+POTCARs are licensed: they are taken from the user's own collection (``PMG_VASP_PSP_DIR``).
+Without one, POTCAR.spec names the potentials instead.
 """
 
 import filecmp
@@ -27,32 +27,31 @@ INPUTS: Final = frozenset({"INCAR", "POSCAR", "KPOINTS", "POTCAR", "POTCAR.spec"
 
 
 def prepare(crystal: Crystal, directory: Path, settings: DftConfig) -> str:
-    """Write the VASP inputs of every step into a directory, whole or not at all.
+    """Write the VASP inputs of every step into a directory, atomically.
 
-    Each step has a folder, and starts from the same structure until the step before it
-    has run. Sites are sorted by element (electronegativity), as POSCAR wants them. A
-    calculation that was begun in the directory is left as it is: it is of the same
-    structure and method, or it would have another directory.
+    Each step has a folder, and its input is the initial structure until the previous step has
+    run. Sites are sorted by element (electronegativity), as POSCAR requires. A calculation
+    that was started in the directory is left unchanged: it has the same structure and
+    method, because another one would have another directory.
 
     Args:
         crystal: structure to compute.
-        directory: made here; its parent as well.
-        settings: input set, and whether POTCARs are wanted.
+        directory: created here, with its parents.
+        settings: input set, and whether to write POTCARs.
 
     Returns:
-        'full' if POTCARs are there, 'spec' if POTCAR.spec is.
+        'full' with POTCARs, 'spec' with POTCAR.spec.
 
     Raises:
         OSError: not writable, or a POTCAR is missing in the user's collection.
-        ValueError: the input set does not take the structure (an element without a
-            potential).
+        ValueError: the input set rejects the structure (an element without a potential).
     """
     if begun(directory):
         return potcar_of(directory, settings)
     spec = settings.potcar == "spec" or not _has_potcars()
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}")
-    temporary.mkdir()  # a name of its own, and the mode that the umask gives
+    temporary.mkdir()  # a unique name, with the mode of the umask
     structure = crystal.to_structure()
     try:
         for step in recipe.steps(settings):
@@ -64,7 +63,7 @@ def prepare(crystal: Crystal, directory: Path, settings: DftConfig) -> str:
 
 
 def begun(directory: Path) -> bool:
-    """True if anything but inputs stands in the folder of a step: VASP was started there."""
+    """True if the folder of a step has files other than inputs: VASP was started there."""
     return any(p.is_file() and p.name not in INPUTS for p in directory.glob("*/**/*"))
 
 
@@ -75,16 +74,16 @@ def potcar_of(directory: Path, settings: DftConfig) -> str:
 
 
 def write(made: Any, folder: Path, *, spec: bool) -> None:  # noqa: ANN401
-    """Write the inputs of one step, a VaspInputSet of pymatgen's.
+    """Write the inputs of one step.
 
     Args:
-        made: input set of pymatgen's.
-        folder: of the step.
+        made: input set of pymatgen.
+        folder: folder of the step.
         spec: write only the symbols of the POTCARs (POTCAR.spec).
     """
     with warnings.catch_warnings():
-        # about POTCAR hashes, missing band gaps, default moments: once per structure,
-        # nothing that the user can act on
+        # warnings about POTCAR hashes, missing band gaps and default moments, once per
+        # structure, on which the user cannot act
         warnings.simplefilter("ignore")
         made.write_input(str(folder), potcar_spec=spec)
 
@@ -94,7 +93,7 @@ def structure_in(path: Path) -> "Structure":
     from pymatgen.io.vasp.inputs import Poscar
 
     try:
-        # the POTCAR beside it says nothing that the file does not
+        # the POTCAR in the same folder adds no information
         return Poscar.from_str(path.read_text(encoding="utf-8")).structure
     except (IndexError, AttributeError, TypeError) as error:
         raise ValueError(f"{path.name} is incomplete") from error
@@ -108,7 +107,7 @@ def _has_potcars() -> bool:
 
 
 def _place(temporary: Path, directory: Path) -> None:
-    """Move finished inputs to where they belong, unless the same are there."""
+    """Move finished inputs to their directory, unless the same are already there."""
     if directory.exists():
         new = {p.relative_to(temporary).as_posix() for p in temporary.rglob("*") if p.is_file()}
         old = {p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()}

@@ -1,8 +1,8 @@
-"""What one VASP run left: energies, forces, structure, and whether it may be believed.
+"""Output of one VASP run: energies, forces, structure, and whether the run is valid.
 
-Exit codes are not asked: a run that was stopped ends well, and a good one can end badly.
-Nor is pymatgen's ``Vasprun.converged`` enough, which takes a relaxation that was stopped
-for a converged one, as it made fewer steps than it was allowed.
+Exit codes are not used: a stopped run returns success, and a good run can return an error.
+pymatgen's ``Vasprun.converged`` is not sufficient either: it reports a stopped relaxation as
+converged, because it made fewer steps than allowed.
 """
 
 import warnings
@@ -18,14 +18,14 @@ from chggen.structure.crystal import Crystal
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-#: Lines of OUTCAR: the end, a relaxation that met its criterion, a run that was stopped.
+#: Lines of OUTCAR: end of the run, converged relaxation, stopped run.
 _END: Final = "General timing and accounting"
 _RELAXED: Final = "reached required accuracy"
 _STOPPED: Final = ("soft stop encountered", "hard stop encountered", "hard stop was set")
-#: File that says that VASP was asked to stop; it deletes STOPCAR itself.
+#: File that records the request to stop; VASP deletes STOPCAR itself.
 STOP_ASKED: Final = "stop_asked"
 _GPA: Final = 0.1  # per kbar
-#: What pymatgen raises on a vasprun.xml that is not whole; lxml's error is a SyntaxError.
+#: Errors of pymatgen on an incomplete vasprun.xml; that of lxml is a SyntaxError.
 DAMAGE: Final = (
     OSError, ValueError, LookupError, AttributeError, TypeError, SyntaxError, ParseError,
 )  # fmt: skip
@@ -36,16 +36,16 @@ class Output:
     """One VASP run.
 
     Args:
-        structure: at its end.
-        energy: of the cell (σ → 0), eV.
-        run_type: functional as vasprun.xml says it.
+        structure: final structure.
+        energy: energy of the cell (σ → 0), eV.
+        run_type: functional as stated in vasprun.xml.
         fmax: largest force, eV/Å.
         smax: largest absolute stress component, GPa.
-        gap: band gap, eV; None if not known.
+        gap: band gap, eV; None if unknown.
         hubbards: U by element, eV.
         electronic: the last electronic loop converged.
-        ionic: no relaxation, or one that met its criterion.
-        stopped: it was told to stop.
+        ionic: no relaxation, or a converged one.
+        stopped: the run was asked to stop.
     """
 
     structure: "Structure"
@@ -61,12 +61,12 @@ class Output:
 
     @property
     def crystal(self) -> Crystal:
-        """Structure at the end."""
+        """Final structure."""
         return Crystal.from_structure(self.structure)
 
     @property
     def problem(self) -> str:
-        """Why it is not converged; empty if it is."""
+        """Why the run is not converged; empty if it is."""
         if self.stopped:
             return "stopped before the end"
         if not self.electronic:
@@ -75,7 +75,7 @@ class Output:
 
 
 def read(folder: Path) -> Output | None:
-    """Output of the run in a folder; None if it is missing or not whole."""
+    """Output of the run in a folder; None if it is missing or incomplete."""
     from pymatgen.io.vasp.outputs import Vasprun
 
     try:
@@ -86,7 +86,7 @@ def read(folder: Path) -> Output | None:
             last = run.ionic_steps[-1]
             forces, stress = np.array(last["forces"]), np.array(last.get("stress", np.nan))
             relaxes = run.parameters.get("NSW", 0) > 1 and run.parameters.get("IBRION", -1) >= 0
-            # a relaxation says if it met its criterion all the same, a static run does not
+            # a stopped relaxation still reports if it met its criterion, a static run does not
             asked = not relaxes and (folder / STOP_ASKED).is_file()
             stopped = asked or any(line in text for line in _STOPPED)
             output = Output(
@@ -117,7 +117,7 @@ def mp2020_correction(output: Output) -> float:
     """Correction of a GGA or GGA+U energy by MaterialsProject2020Compatibility, eV per cell.
 
     Raises:
-        ValueError: the scheme does not take the calculation.
+        ValueError: the scheme rejects the calculation.
     """
     from pymatgen.entries.compatibility import MaterialsProject2020Compatibility
     from pymatgen.entries.computed_entries import ComputedStructureEntry
@@ -127,13 +127,13 @@ def mp2020_correction(output: Output) -> float:
         output.structure,
         output.energy,
         parameters={
-            # the scheme drops entries that say "PBE" without a word
+            # the scheme silently drops entries with the run type "PBE"
             "run_type": "GGA+U" if hubbard else "GGA",
             "is_hubbard": hubbard,
             "hubbards": output.hubbards if hubbard else {},
         },
     )
-    # the POTCARs are MPRelaxSet's own, so there is nothing to check
+    # the POTCARs are those of MPRelaxSet, so no check is needed
     scheme = MaterialsProject2020Compatibility(check_potcar=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

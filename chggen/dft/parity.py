@@ -1,4 +1,4 @@
-"""How far the potential can be trusted, as DFT sees it: errors, softening, threshold."""
+"""Comparison of the potential with DFT: errors, softening, threshold."""
 
 import math
 from collections.abc import Sequence
@@ -8,23 +8,24 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-#: Share of the metastable structures that a suggested threshold would have kept.
+#: Share of the metastable structures that a suggested threshold must keep.
 KEPT: Final = 0.95
-#: Thresholds are suggested in these steps, eV/atom.
+#: Resolution of the suggested threshold, eV/atom.
 _STEP: Final = 1e-3
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The potential's energies against DFT's, both in eV/atom.
+    """Energies of the potential compared with DFT, both in eV/atom.
 
     Args:
-        n: structures that have both.
+        n: number of structures with both energies.
         mean_error: potential minus DFT.
         mae: mean absolute error.
-        slope: of the least-squares line potential = slope · DFT + intercept; below one
-            the potential is too soft. None with fewer than three structures or no spread.
-        intercept: of that line.
+        slope: slope of the least-squares line potential = slope · DFT + intercept; the
+            potential is too soft if it is below one. None with fewer than three structures or
+            no spread.
+        intercept: intercept of that line.
     """
 
     n: int
@@ -36,13 +37,13 @@ class Parity:
 
 @dataclass(frozen=True)
 class Threshold:
-    """The screen's threshold that the results speak for.
+    """Screening threshold suggested by the results.
 
     Args:
-        metastable: structures that DFT puts under ``limit``.
-        limit: E_d by DFT under which a structure counts as metastable, eV/atom.
+        metastable: number of structures with a DFT E_d below ``limit``.
+        limit: DFT E_d below which a structure counts as metastable, eV/atom.
         value: E_d by the potential (eV/atom): the smallest threshold, in steps of
-            1 meV/atom, under which :data:`KEPT` of them lie.
+            1 meV/atom, that keeps the share :data:`KEPT` of them.
     """
 
     metastable: int
@@ -69,22 +70,22 @@ def parity(potential: ArrayLike, dft: ArrayLike) -> Parity | None:
 def suggest_threshold(
     potential: Sequence[float], dft: Sequence[float], limit: float
 ) -> Threshold | None:
-    """Smallest threshold that keeps :data:`KEPT` of what DFT finds metastable.
+    """Smallest threshold that keeps :data:`KEPT` of the structures metastable by DFT.
 
-    What the screen had thrown away was never computed, so the true value can be higher.
+    Structures that the screen rejected were never computed, so the true value can be higher.
 
     Args:
         potential: E_d by the potential, eV/atom.
         dft: E_d by DFT, eV/atom.
-        limit: under which DFT's counts as metastable.
+        limit: DFT E_d below which a structure counts as metastable, eV/atom.
 
     Returns:
-        None if DFT finds nothing metastable.
+        The threshold; None if no structure is metastable by DFT.
     """
     found = sorted(p for p, d in zip(potential, dft, strict=True) if d < limit)
     if not found:
         return None
     last = found[math.ceil(KEPT * len(found)) - 1]
-    # the screen keeps what lies strictly under its threshold
+    # the screen keeps structures strictly below its threshold
     steps = math.floor(last / _STEP + 1e-6) + 1
     return Threshold(len(found), limit, round(steps * _STEP, 3))

@@ -1,9 +1,9 @@
 """The steps of a VASP calculation, and the input set of each.
 
-r²SCAN is done as atomate2 does it: relaxed with PBEsol (cheap, and closer to r²SCAN's
-volumes than PBE), relaxed with r²SCAN, then one static calculation, the wave functions
-passed on. GGA/GGA+U is the Materials Project's older pair of a relaxation and a static
-calculation, whose energies MP2020 corrects.
+r²SCAN follows atomate2: a relaxation with PBEsol (cheap, and closer to the volumes of r²SCAN
+than PBE), a relaxation with r²SCAN, then a static calculation; wave functions are passed on.
+GGA/GGA+U is the older scheme of the Materials Project, a relaxation and a static calculation,
+whose energies are corrected with MP2020.
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 PRE_RELAX, RELAX, STATIC = "pre_relax", "relax", "static"
-#: What ``Vasprun.run_type`` says of each functional. Without a GGA tag it is "GGA".
+#: ``Vasprun.run_type`` of each functional. Without a GGA tag it is "GGA".
 _GGA: Final = frozenset({"GGA", "GGA+U", "PBE", "PBE+U"})
 _RUN_TYPES: Final = {PRE_RELAX: frozenset({"PBEsol"}), R2SCAN: frozenset({"R2SCAN"})}
-#: Files that no later step needs, and wave functions that it starts from.
+#: Files that no later step needs, and wave functions that the next step starts from.
 _RELAXING: Final = {"LWAVE": True, "LCHARG": False, "LAECHG": False, "LVTOT": False}
 
 
@@ -30,7 +30,7 @@ def steps(settings: DftConfig) -> tuple[str, ...]:
 
 
 def run_types(step: str, settings: DftConfig) -> frozenset[str]:
-    """What the output of a step may say of its functional."""
+    """Run types that the output of a step may have."""
     if step == PRE_RELAX:
         return _RUN_TYPES[PRE_RELAX]
     return _RUN_TYPES.get(settings.functional, _GGA)
@@ -47,10 +47,10 @@ def input_set(
     """Input set of a step.
 
     Args:
-        step: of :func:`steps`.
-        structure: to start from.
+        step: name of the step, from :func:`steps`.
+        structure: initial structure.
         settings: section ``dft``.
-        gap: band gap of the step before, eV: insulators need fewer k-points.
+        gap: band gap of the previous step, eV: insulators need fewer k-points.
         kspacing: KSPACING to keep instead (Å⁻¹).
 
     Raises:

@@ -1,8 +1,8 @@
 """Engine ``vasp``: the steps of the recipe through custodian, in folders of one directory.
 
-What is finished is known from the output files alone, so that a job which was killed at
-any moment can be started again: finished steps are skipped, the one that was running goes
-on from its last geometry and wave functions.
+Finished steps are recognised by their output files alone, so that a job that was killed at
+any moment can be restarted: finished steps are skipped, and the interrupted step continues
+from its last geometry and wave functions.
 """
 
 import time
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from chggen.dft.custody import Deadline, Ended
 
 _WAVE_FUNCTIONS: Final = "WAVECAR"
-#: Seconds that all jobs together have taken.
+#: File with the total seconds of all jobs.
 _SPENT: Final = "wall_time.json"
-#: A geometry outside these (Å³ per atom over the start's, Å) is none to go on from.
+#: Ranges of a geometry to continue from (volume over the initial volume; distance, Å).
 _VOLUMES: Final = (0.3, 3.0)
 _LEAST_DISTANCE: Final = 0.5
 
@@ -62,7 +62,7 @@ class Vasp:
         return {"input_set": self.settings.input_set if own else "MPRelaxSet", "potcar": potcar}
 
     def run(self, directory: Path, *, seconds: float | None) -> Result:
-        """Run what is not finished; see :class:`chggen.dft.engine.Engine`."""
+        """Run the unfinished steps; see :class:`chggen.dft.engine.Engine`."""
         from chggen.dft.custody import Deadline, corrected_errors
 
         began = time.monotonic()
@@ -96,7 +96,7 @@ class Vasp:
         )
 
     def _correction(self, last: outputs.Output) -> tuple[Status, str, float | None]:
-        """Correction of the contract's scheme, eV per cell."""
+        """Correction by the scheme of the contract, eV per cell."""
         if self.settings.functional != GGA:
             return Status.OK, "", 0.0
         try:
@@ -109,7 +109,7 @@ class _Calculation:
     """The steps of one structure.
 
     Attributes:
-        finished: steps that ended well.
+        finished: steps that finished successfully.
         last: output of the last of them.
     """
 
@@ -119,7 +119,7 @@ class _Calculation:
         self.last: outputs.Output | None = None
 
     def go_on(self) -> tuple[Status, str]:
-        """Run every step that is not finished; gives status and reason."""
+        """Run every unfinished step; returns status and reason."""
         if inputs.potcar_of(self.directory, self.settings) != "full":
             return Status.FAILED, "the inputs have no POTCAR, only POTCAR.spec"
         for step in recipe.steps(self.settings):
@@ -144,7 +144,7 @@ class _Calculation:
         return Status.OK, ""
 
     def _run(self, step: str) -> tuple[Status, str]:
-        """Run one step; gives status and reason."""
+        """Run one step; returns status and reason."""
         from chggen.dft import custody
 
         folder = self.directory / step
@@ -156,7 +156,7 @@ class _Calculation:
         return self._verdict(ended, outputs.read(folder))
 
     def _verdict(self, ended: "Ended", output: outputs.Output | None) -> tuple[Status, str]:
-        """What became of a run: its files decide, then how it ended."""
+        """Status and reason of a run, from its files and then from how it ended."""
         if output is not None and not output.problem:
             return Status.OK, ""
         if self.deadline.passed:
@@ -169,14 +169,14 @@ class _Calculation:
         return Status.NOT_CONVERGED, output.problem + more
 
     def _set_up(self, step: str, folder: Path) -> None:
-        """Inputs of a step: as the step before left it, or as this one stopped."""
+        """Inputs of a step, from the previous step or from where this one stopped."""
         for name in ("STOPCAR", outputs.STOP_ASKED):
             (folder / name).unlink(missing_ok=True)
         if self._goes_on(folder):
             (folder / "CONTCAR").replace(folder / "POSCAR")
             return
         if self.last is None:
-            return  # the first step: as prepared
+            return  # the first step uses the prepared inputs
         before = self.directory / self.finished[-1]
         kspacing = _kspacing(before) if self.finished[-1] == recipe.RELAX else None
         made = recipe.input_set(
@@ -184,13 +184,13 @@ class _Calculation:
         )
         inputs.write(made, folder, spec=False)
         known = before / _WAVE_FUNCTIONS
-        # wave functions on other k-points are no use
+        # wave functions on other k-points cannot be used
         if known.is_file() and _kspacing_kept(before, folder):
             known.replace(folder / _WAVE_FUNCTIONS)
         known.unlink(missing_ok=True)
 
     def _goes_on(self, folder: Path) -> bool:
-        """True if a run was begun in the folder and left a geometry to go on from."""
+        """True if a run was started in the folder and left a geometry to continue from."""
         try:
             start = inputs.structure_in(folder / "POSCAR")
             found = inputs.structure_in(folder / "CONTCAR")
@@ -206,18 +206,18 @@ class _Calculation:
 
 
 def _absolute(command: Sequence[str]) -> list[str]:
-    """The command with its paths made absolute: VASP is started in another directory."""
+    """The command with absolute paths, because VASP is started in another directory."""
     return [str(Path(w).absolute()) if "/" in w and Path(w).exists() else w for w in command]
 
 
 def _spent(directory: Path) -> float:
-    """Seconds of earlier jobs that ended by themselves."""
+    """Seconds of earlier jobs that were not killed."""
     found = read_json(directory / _SPENT)
     return found if isinstance(found, float) else 0.0
 
 
 def _kspacing(folder: Path) -> float | None:
-    """KSPACING of the inputs in a folder, as it stands after mending; None without one."""
+    """KSPACING of the inputs in a folder, after corrections; None without one."""
     from pymatgen.io.vasp.inputs import Incar
 
     value = Incar.from_file(str(folder / "INCAR")).get("KSPACING")
@@ -225,6 +225,6 @@ def _kspacing(folder: Path) -> float | None:
 
 
 def _kspacing_kept(before: Path, after: Path) -> bool:
-    """True if two folders have the same k-points by KSPACING."""
+    """True if two folders have the same KSPACING."""
     value = _kspacing(before)
     return value is not None and value == _kspacing(after)

@@ -1,4 +1,4 @@
-"""Many crystals as one set of tensors, and their capped neighbour graph."""
+"""A batch of crystals as tensors, and its neighbour graph with a limited number of neighbours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +14,13 @@ from chggen.structure.crystal import Crystal
 
 @dataclass(frozen=True)
 class Batch:
-    """Crystals side by side.
+    """A batch of crystals.
 
     Args:
         positions: [n, 3] Cartesian, Å, unwrapped.
         cells: [s, 3, 3] row vectors, Å.
         atomic_numbers: [n].
-        system: [n] which crystal an atom belongs to, ascending.
+        system: [n] index of the crystal of each atom, ascending.
         sizes: [s] atoms per crystal.
     """
 
@@ -37,12 +37,12 @@ class Batch:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Self:
-        """Pack crystals of any size and content.
+        """Pack crystals of any size and composition.
 
         Args:
-            crystals: of any size and content.
-            device: of the tensors.
-            dtype: of positions and cells.
+            crystals: crystals of any size and composition.
+            device: device of the tensors.
+            dtype: type of positions and cells.
         """
         return cls(*pack(crystals, device, dtype))
 
@@ -62,11 +62,11 @@ class Batch:
         return total / self.sizes.view(-1, *[1] * (values.dim() - 1)).to(values.dtype)
 
     def centred(self, values: Tensor) -> Tensor:
-        """Values [n, k] less their mean over each crystal."""
+        """Values [n, k] minus their mean over each crystal."""
         return values - self.mean(values)[self.system]
 
     def crystals(self) -> list[Crystal]:
-        """Unpack; fractional coordinates follow from the positions in double precision."""
+        """Unpack; fractional coordinates are computed from the positions in double precision."""
         positions = self.positions.detach().cpu().double().numpy()
         cells = self.cells.detach().cpu().double().numpy()
         numbers = self.atomic_numbers.cpu().numpy()
@@ -77,16 +77,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nearest neighbours of each atom, dense.
+    """Nearest neighbours of each atom, as dense arrays.
 
     Args:
-        neighbours: [n, k] atom indices; unused places point to atom 0.
-        vectors: [n, k, 3] from atom to neighbour image, Å; unused places are longer
+        neighbours: [n, k] atom indices; unused entries are 0.
+        vectors: [n, k, 3] from atom to neighbour image, Å; unused entries are longer
             than the reach.
         reach: [n] radius at which the envelope of an atom ends, Å: the cutoff, or the
-            distance of the first neighbour that no longer fits. Shells of equal distance
-            are so never cut in two: at the reach every weight is zero, and the network
-            stays continuous and respects symmetry however many neighbours are kept.
+            distance of the first neighbour beyond the limit k. A shell of equal distances
+            is therefore never split: all weights are zero at the reach, and the network
+            is continuous and equivariant for any number of neighbours.
     """
 
     neighbours: Tensor
@@ -98,16 +98,16 @@ def neighbour_graph(batch: Batch, cutoff: float, most: int) -> Graph:
     """Graph of the ``most`` nearest neighbours within ``cutoff`` (Å) of each atom.
 
     Args:
-        batch: crystals.
+        batch: the crystals.
         cutoff: radius, Å.
-        most: neighbours kept per atom, k.
+        most: largest number k of neighbours per atom.
     """
     # imported here: torch-sim takes seconds to import and training data need it late
     from chggen.compute.neighbours import neighbour_list
 
     with torch.no_grad():
         n = len(batch.positions)
-        # each atom's pairs stand together, so that they fill the rows of a table
+        # the pairs of an atom are adjacent, so they fill the rows of a table
         centre, other, vectors = neighbour_list(batch.positions, batch.cells, batch.system, cutoff)
         count = torch.bincount(centre, minlength=n)
         first = torch.cumsum(count, 0) - count
@@ -119,7 +119,7 @@ def neighbour_graph(batch: Batch, cutoff: float, most: int) -> Graph:
         reach = distance[:, most].clamp_max(cutoff)
         distance, place = distance[:, :most], place[:, :most]
         used = distance < torch.inf
-        # the last row stands for all unused places
+        # the last row represents all unused entries
         pair = torch.where(used, first[:, None] + place, len(centre))
         neighbours = torch.cat([other, other.new_zeros(1)])[pair]
         dense = torch.cat([vectors, vectors.new_full((1, 3), 2 * cutoff)])[pair]

@@ -1,7 +1,7 @@
-"""What can be known of a checkpoint without torch: where it is and what its card says.
+"""Path and card of a checkpoint, read without importing torch.
 
-The Snakefile checks at parse time that a campaign's checkpoint exists and knows all
-elements.
+The Snakefile checks at parse time that the checkpoint of a campaign exists and supports
+all elements.
 """
 
 import json
@@ -27,7 +27,7 @@ def resolve(checkpoint: str | Path) -> Path:
 
 
 def card_path(checkpoint: Path) -> Path:
-    """Where the card of a checkpoint lies."""
+    """Path of the card of a checkpoint."""
     return checkpoint.with_suffix(".json")
 
 
@@ -48,10 +48,10 @@ def read_card(checkpoint: str | Path) -> dict[str, Any]:
 
 
 def check(checkpoint: str | Path) -> dict[str, Any]:
-    """Card of a checkpoint whose weights are of the size that it states; values are not read.
+    """Card of a checkpoint, after a check of the number of weights; values are not read.
 
     Raises:
-        CheckpointError: weights or card are missing, damaged or do not belong together.
+        CheckpointError: weights or card are missing or damaged, or they do not match.
     """
     card = read_card(checkpoint)
     try:
@@ -72,11 +72,11 @@ def check(checkpoint: str | Path) -> dict[str, Any]:
 
 
 def volume_elements() -> set[str]:
-    """Elements that the volume regression in the package has seen."""
+    """Elements in the training data of the packaged volume regression."""
     return set(json.loads((DIRECTORY / "volume.json").read_text(encoding="utf-8"))["elements"])
 
 
 def unknown_elements(card: dict[str, Any], elements: Iterable[str]) -> list[str]:
-    """Elements that the checkpoint has not been trained on."""
+    """Elements that are not in the training data of the checkpoint."""
     known = set(card.get("elements", {}))
     return sorted(set(elements) - known)

@@ -1,7 +1,7 @@
 """Checkpoints of the score network: weights in safetensors, facts in a JSON card.
 
-Nothing is ever unpickled. The card states what the weights are: settings, data digest,
-elements, errors by noise level, hardware, time. Its ``hash`` must fit the weights.
+Nothing is ever unpickled. The card describes the weights: settings, data digest, elements,
+errors by noise level, hardware, time. Its ``hash`` must match the weights.
 """
 
 import hashlib
@@ -34,12 +34,12 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def save_network(path: Path, network: ScoreNetwork, card: Mapping[str, Any]) -> str:
-    """Write weights and card side by side; returns the hash.
+    """Write weights and card to the same folder; returns the hash.
 
     Args:
-        path: .safetensors file; the card lies beside it as .json.
-        network: its weights and settings are written.
-        card: what else the card says.
+        path: .safetensors file; the card is the .json file of the same name.
+        network: network whose weights and settings are written.
+        card: further entries of the card.
     """
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     digest = tensors_hash(tensors)
@@ -60,11 +60,11 @@ def load_network(
     """Network in evaluation mode, with its card.
 
     Args:
-        checkpoint: ``pretrained`` or a .safetensors file with its card beside it.
-        device: where to put it.
+        checkpoint: ``pretrained``, or a .safetensors file with its card in the same folder.
+        device: device of the network.
 
     Raises:
-        CheckpointError: file missing or damaged, or card and weights do not fit.
+        CheckpointError: a file is missing or damaged, or card and weights do not match.
     """
     path = resolve(checkpoint)
     card = read_card(path)

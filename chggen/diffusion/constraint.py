@@ -1,15 +1,15 @@
-"""Space groups kept during sampling: noise and score on the invariant subspace.
+"""Space groups imposed during sampling: noise and score in the invariant subspace.
 
-For an operation that takes atom i to atom k(i) with the Cartesian rotation Q (row vectors:
-v Q), a displacement field v is invariant if v[k(i)] = v[i] Q. Two linear maps make fields
-invariant:
+For an operation that maps atom i to atom k(i) with the Cartesian rotation Q (row vectors:
+v Q), a displacement field v is invariant if v[k(i)] = v[i] Q. Two linear maps give
+invariant fields:
 
-- **project**: the mean over all operations of v[k(i)] Q⁻¹. It is the orthogonal projection,
-  and what the network's own score goes through to stop rounding from growing.
+- **project**: the mean over all operations of v[k(i)] Q⁻¹. This is the orthogonal
+  projection. It is applied to the score of the network, so that rounding errors do not grow.
 - **replicate**: one atom of each orbit keeps the part of its vector that its site symmetry
-  allows, the others get its images. Noise goes through this one: each atom then carries
-  noise of the level that the network is told, along the directions that are free. (The
-  projection would divide its variance by the size of the orbit.)
+  allows, the others get its images. It is applied to the noise: each atom then has the noise
+  level that is passed to the network, along its free directions. (The projection would
+  divide the variance by the size of the orbit.)
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def replication(symmetry: ImposedSymmetry, cell: Floats) -> Floats:
     matrix = np.zeros((n, 3, n, 3))
     first = images.min(axis=0)
     for atom in np.unique(first):
-        # its site symmetry leaves the mean over the operations that keep it
+        # its site symmetry allows the mean over the operations that leave the atom in place
         allowed = turns[images[:, atom] == atom].mean(axis=0)
         for image in np.unique(images[:, atom]):
             turn = turns[np.argmax(images[:, atom] == image)]
@@ -43,11 +43,11 @@ def replication(symmetry: ImposedSymmetry, cell: Floats) -> Floats:
 
 
 class Constraint:
-    """The maps of a batch; crystals without a space group pass unchanged.
+    """The maps of a batch; crystals without an imposed space group are unchanged.
 
     Args:
-        tasks: what is sampled.
-        batch: the same, packed.
+        tasks: the structures to sample.
+        batch: the same structures, packed.
     """
 
     def __init__(self, tasks: Sequence[Task], batch: Batch) -> None:
@@ -92,5 +92,5 @@ class Constraint:
         return self._apply(0, vectors)
 
     def replicate(self, vectors: Tensor) -> Tensor:
-        """Noise [n, 3] that keeps the space groups, of unit size per atom."""
+        """Noise [n, 3] of unit variance per atom that preserves the space groups."""
         return self._apply(1, vectors)

@@ -5,9 +5,9 @@ parity (-1)^l, so that a set of channels (64, 32, 16) is the e3nn representation
 ``64x0e+32x1o+16x2e``. One convolution is e3nn's ``TensorProduct`` in mode ``uvu`` of
 neighbour features with spherical harmonics, weighted by a radial network and summed
 over neighbours (Batzner et al., doi:10.1038/s41467-022-29939-5, eqs. 5-8). A test
-compares it with e3nn's own. It is written as batched matrix products over the dense
-neighbour axis because that is several times cheaper than gather, product and scatter
-over an edge list: no message is ever stored per edge and component.
+compares it with that of e3nn. It is written as batched matrix products over the dense
+neighbour axis, which is several times cheaper than gather, product and scatter over an
+edge list, because no message is stored per edge and component.
 """
 
 import math
@@ -24,13 +24,13 @@ from chggen.compute.linear import has_onednn, onednn_linear
 
 #: (degree of neighbour feature, of spherical harmonic, of output)
 Path = tuple[int, int, int]
-WORTH: Final = 1 << 21  # multiplications from which it is faster
+WORTH: Final = 1 << 21  # number of multiplications above which it is faster
 EDGES: Final = 1536  # edges whose messages (4 kB each) fit into a CPU's cache
-GATED: Final = 1  # degrees from here on are scaled by scalars, never bent by a nonlinearity
+GATED: Final = 1  # degrees from here on are scaled by scalars, with no nonlinearity of their own
 
 
 def paths(l_max: int) -> list[Path]:
-    """All couplings up to ``l_max`` that keep natural parity: l1 + l2 + l3 even."""
+    """All couplings up to ``l_max`` that conserve natural parity: l1 + l2 + l3 even."""
     degrees = range(l_max + 1)
     return [
         (a, b, c)
@@ -48,14 +48,14 @@ def coupling(path: Path) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x @ weight.T + bias`` as :func:`torch.nn.functional.linear`, by the fastest means.
+    """``x @ weight.T + bias`` as :func:`torch.nn.functional.linear`, by the faster library.
 
-    oneDNN knows no gradient, and is worth a call from :data:`WORTH` multiplications on.
+    oneDNN has no gradient; it is faster from :data:`WORTH` multiplications on.
 
     Args:
         x: [..., in].
         weight: [out, in].
-        bias: [out], if there is one.
+        bias: [out], or None.
     """
     if not recorded() and x.numel() * len(weight) > WORTH and has_onednn(x):
         return onednn_linear(x, weight, bias)
@@ -63,9 +63,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def pieces(neighbours: Tensor) -> list[slice]:
-    """Atoms in groups whose edges stay in a CPU's cache; one group where that is no help.
+    """Groups of atoms whose edges fit into the CPU cache; one group if that does not help.
 
-    Fresh memory for all the edges of 1,200 atoms costs more time than the arithmetic.
+    Allocating memory for all edges of 1,200 atoms takes more time than the arithmetic.
     """
     n, k = neighbours.shape
     step = max(EDGES // k, 1)
@@ -77,22 +77,22 @@ def pieces(neighbours: Tensor) -> list[slice]:
 
 @cache
 def keep_memory() -> None:
-    """Have the C library keep freed memory for the next request, once per process.
+    """Make the C library keep freed memory for the next request; called once per process.
 
-    GNU's hands large blocks back to the system, which then has to clear them for every
-    call again, until it has seen a large block (at most 32 MiB) being freed: from then on
-    it keeps twice as much. Costs nothing, and saves 40 % of a call of 80 to 160 atoms.
+    The GNU C library returns large blocks to the system, which must clear them again for
+    each call. After a large block (at most 32 MiB) has been freed once, it keeps twice as
+    much. This costs nothing and saves 40 % of the time of a call with 80 to 160 atoms.
     """
     torch.empty(31 << 20, dtype=torch.uint8)
 
 
 def recorded() -> bool:
-    """Whether gradients will be asked for, for which intermediates must be kept."""
+    """True if gradients are recorded, so that intermediates must be kept."""
     return torch.is_grad_enabled()
 
 
 class Linear(nn.Linear):
-    """Torch's layer by way of :func:`linear`."""
+    """The layer of torch, evaluated by :func:`linear`."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Values [..., in] to [..., out]."""
@@ -102,9 +102,9 @@ class Linear(nn.Linear):
 class EdgeMatrices(nn.Module):
     """Coupling contracted with the harmonics of every edge, per path.
 
-    One matrix per edge takes components of a neighbour's feature to components of the
-    output, so that the sum over neighbours becomes part of a matrix product. They depend
-    on the geometry alone and serve all layers.
+    One matrix per edge maps components of a neighbour's feature to components of the
+    output, so that the sum over neighbours is part of a matrix product. The matrices depend
+    only on the geometry and are shared by all layers.
     """
 
     def __init__(self, l_max: int) -> None:
@@ -127,11 +127,11 @@ class Convolution(nn.Module):
     """Sum over neighbours of radially weighted tensor products.
 
     Args:
-        channels: multiplicity per degree, in and out.
+        channels: multiplicity per degree, of input and output.
         radial_basis: width of the radial basis.
         radial_hidden: width of the radial network.
-        condition: width of the per-atom state that, from both ends of an edge, steers
-            the radial network (species, noise level and surroundings).
+        condition: width of the per-atom state (species, noise level and surroundings)
+            that conditions the radial network, from both ends of an edge.
     """
 
     def __init__(
@@ -155,13 +155,13 @@ class Convolution(nn.Module):
     def weights(
         self, radial: Tensor, centre: Tensor, far: Tensor, neighbours: Tensor
     ) -> Iterator[Tensor]:
-        """Radial weights, one degree after the other while they are still in the cache.
+        """Radial weights, degree by degree, so that they are still in the cache when used.
 
         Args:
             radial: [m, k, radial_basis] of m atoms.
-            centre: [m, radial_hidden] what these atoms steer.
-            far: [n, radial_hidden] what any atom steers as a neighbour.
-            neighbours: [m, k] into the n atoms.
+            centre: [m, radial_hidden] condition of these atoms as centres.
+            far: [n, radial_hidden] condition of all atoms as neighbours.
+            neighbours: [m, k] indices of the n atoms.
 
         Yields:
             Per degree a of neighbour features [m, k, paths from a · channels of a].
@@ -175,10 +175,10 @@ class Convolution(nn.Module):
             yield linear(hidden, weight)
 
     def repeated(self, features: list[Tensor]) -> list[Tensor]:
-        """Features [n, 2l+1, channels] side by side for each path that starts from them.
+        """Features [n, 2l+1, channels], repeated for each path that starts from them.
 
-        Rows as long as those of the weights multiply several times faster than runs of 16
-        or 32 channels, which is worth a longer gather.
+        Rows as long as those of the weights are multiplied several times faster than runs
+        of 16 or 32 channels, which outweighs the longer gather.
         """
         return [x.repeat(1, 1, len(self.of(a))).flatten(1) for a, x in enumerate(features)]
 
@@ -199,7 +199,7 @@ class Convolution(nn.Module):
             features: per degree a [n, (2a+1) · paths from a · channels], from :meth:`repeated`.
             matrices: per path, of m atoms; see :class:`EdgeMatrices`.
             weights: per degree of the features; see :meth:`weights`.
-            neighbours: [m, k] into the n atoms.
+            neighbours: [m, k] indices of the n atoms.
         """
         m, k = neighbours.shape
         flat = neighbours.reshape(-1)
@@ -221,11 +221,11 @@ class Convolution(nn.Module):
         radial: Tensor,
         matrices: list[Tensor],
     ) -> list[Tensor]:
-        """Messages per degree; degree 0 carries the gates of the others behind it.
+        """Messages per degree; degree 0 also contains the gates of the others, as last channels.
 
         Args:
             features: per degree l [n, 2l+1, channels].
-            condition: scalars of each atom that shape the radial weights [n, condition].
+            condition: scalars of each atom that condition the radial weights [n, condition].
             neighbours: [n, k] atom indices.
             radial: radial basis of each edge [n, k, basis].
             matrices: couplings contracted with the harmonics, one per path.
@@ -245,6 +245,5 @@ class Convolution(nn.Module):
         """Channels of all paths to a degree, [n, 2l+1, fan_in], mixed."""
         mix = self.mix[degree]
         assert isinstance(mix, nn.Linear)  # noqa: S101
-        # paths are sorted by the degree they start from, so that those of absent features
-        # come last
+        # paths are sorted by their input degree, so that those of absent features are last
         return linear(x, mix.weight[:, : x.shape[-1]].contiguous(), mix.bias)

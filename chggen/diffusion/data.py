@@ -1,7 +1,7 @@
 """Training structures: from benchmark CSV files or the Materials Project to arrays.
 
-The CSV columns are those of the public benchmarks (mp_20, mpts_52): ``cif`` is needed,
-``e_above_hull`` is used if there.
+The CSV columns are those of the public benchmarks (mp_20, mpts_52): ``cif`` is required,
+``e_above_hull`` is used if present.
 """
 
 import hashlib
@@ -27,15 +27,15 @@ from chggen.structure.readers import cif_entries, load
 
 Progress = Callable[[int, int], None]
 _CHUNK = 256
-#: Part of the digest: another number where the same file is read in another way.
+#: Part of the digest; must change when the same file is read differently.
 _READING = 2
 
 
 #: Column of the energy above the hull, eV/atom.
 HULL_COLUMN: Final = "e_above_hull"
-#: Å; atoms closer than this sit on each other.
+#: Å; atoms closer than this are considered overlapping.
 _OVERLAP: Final = 0.5
-#: A reader's reason → its kind, as the card counts it.
+#: Reason of the CIF reader → its kind, as counted in the card.
 _KINDS: Final = {
     "partly occupied": "partly occupied sites",
     "no known element": "unknown element",
@@ -47,7 +47,7 @@ _KINDS: Final = {
 
 
 def _parse(cif: str) -> Crystal | str:
-    """Crystal of a CIF text, or the kind of what is wrong with it."""
+    """Crystal of a CIF text, or the kind of its fault."""
     if not cif.strip():
         return "no CIF"
     found = list(cif_entries(cif, ""))
@@ -64,7 +64,7 @@ def _parse(cif: str) -> Crystal | str:
 def _selected(
     path: Path, max_above_hull: float | None, skipped: Counter[str]
 ) -> tuple[list[str], str]:
-    """CIF texts that pass the filter, and what the filter did; counts what it leaves out."""
+    """CIF texts that pass the filter, and a description of the filter; counts those left out."""
     texts, has_column = [], False
     for row in csv_rows(path, ["cif"], [HULL_COLUMN]):
         has_column = has_column or HULL_COLUMN in row
@@ -123,7 +123,17 @@ class StructureData:
         reasons: Mapping[str, int] | None = None,
         hull_filter: str = "none",
     ) -> Self:
-        """Pack crystals; raises :class:`ChggenError` if there are none."""
+        """Pack crystals into flat arrays.
+
+        Args:
+            crystals: structures, at least one.
+            digest: sha256 of their source, first 16 hex digits.
+            reasons: number of structures left out, by reason.
+            hull_filter: limit on the energy above the hull, in words.
+
+        Raises:
+            ChggenError: there are no crystals.
+        """
         if not crystals:
             why = ", ".join(f"{n} {reason}" for reason, n in sorted((reasons or {}).items()))
             raise ChggenError(f"no structures to train on ({why or 'no rows'})")
@@ -149,10 +159,10 @@ class StructureData:
 
         Args:
             path: the file.
-            cache: folder in which the parsed arrays are kept.
-            progress: called with (structures parsed, structures in all).
-            max_above_hull: eV/atom; rows above it in column ``e_above_hull`` are left out,
-                and rows without a value. None, or a file without the column: no filter.
+            cache: folder for the parsed arrays.
+            progress: called with (structures parsed, total number of structures).
+            max_above_hull: eV/atom; rows with a larger or no value in column
+                ``e_above_hull`` are left out. None, or a file without the column: no filter.
 
         Raises:
             ChggenError: the file is missing, damaged, or has no column ``cif`` or no structure.
@@ -202,7 +212,7 @@ class StructureData:
             )
 
     def store(self, path: Path) -> None:
-        """Keep the arrays for the next time."""
+        """Write the arrays to a file, for :meth:`load`."""
         facts = {"reasons": dict(self.reasons), "hull_filter": self.hull_filter}
         with replacing(path) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(
@@ -215,7 +225,7 @@ class StructureData:
             )
 
     def facts(self) -> dict[str, Any]:
-        """What card and log say of the data."""
+        """Entries on the data for the card and the log."""
         return {
             "digest": self.digest,
             "structures": len(self),
@@ -241,7 +251,7 @@ class StructureData:
         return sorted({int(z) for z in np.unique(self.atomic_numbers)})
 
     def batch(self, index: NDArray[np.int64], device: torch.device | str = "cpu") -> Batch:
-        """Structures picked by index as one batch."""
+        """The structures of given indices as one batch."""
         ends = np.cumsum(self.sizes)
         atoms = np.concatenate([np.arange(ends[i] - self.sizes[i], ends[i]) for i in index])
         sizes = torch.as_tensor(self.sizes[index], device=device)
@@ -269,16 +279,16 @@ def materials_project(
 ) -> StructureData:
     """All Materials Project structures near the hull, with the user's key (MP_API_KEY).
 
-    Cached as arrays under ``cache``. Content is CC BY 4.0: cite Jain et al.,
+    The arrays are cached in ``cache``. The content is CC BY 4.0: cite Jain et al.,
     doi:10.1063/1.4812323.
 
     Args:
         cache: folder of the arrays.
         max_above_hull: eV/atom; None: no limit.
-        max_atoms: largest structure.
+        max_atoms: largest number of atoms per structure.
 
     Raises:
-        ChggenError: neither key nor cache.
+        ChggenError: there is neither a key nor a cache.
     """
     stored = cache / f"materials-project-{_READING}-{max_above_hull}-{max_atoms}.npz"
     if stored.is_file():

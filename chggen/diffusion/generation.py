@@ -1,4 +1,4 @@
-"""From cells and compositions to crystals: batches, score function, failures."""
+"""Sampling of crystals in given cells: batches, score function, failures."""
 
 from collections.abc import Callable, Sequence
 
@@ -33,12 +33,12 @@ class NetworkScore:
     def __call__(self, positions: Tensor, sigma: Tensor) -> Tensor:
         """Score [n, 3] in 1/Å; zero on atoms without noise.
 
-        Where all atoms of a crystal carry noise the density does not change under a
-        common translation, so the score's mean is zero and what the network leaves
-        there is removed.
+        If all atoms of a crystal have noise, the density is invariant under a common
+        translation. The mean of the exact score is then zero, and the mean of the network's
+        score is removed.
         """
         self.calls += 1
-        # a structure that is lost stays lost, but must not reach the neighbour search
+        # a structure with non-finite positions has failed and must not reach the neighbour search
         batch = self.batch.at(positions.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0))
         u = self.network(batch, self.network.graph(batch), sigma)
         noisy = (sigma > 0).to(u.dtype)[:, None]
@@ -54,14 +54,14 @@ def sample(
     batch_atoms: int,
     progress: Progress | None = None,
 ) -> list[Placed]:
-    """Sample every task, in order; a structure that fails does not touch the others.
+    """Sample every task, in order; a structure that fails does not affect the others.
 
     Args:
         tasks: cells with their atoms, and which of them are guests.
         network: score network.
-        sampler: preset.
-        batch_atoms: most atoms sampled at once.
-        progress: called with (structures done, structures in all), in fractions.
+        sampler: sampler of a preset.
+        batch_atoms: largest number of atoms per batch.
+        progress: called with (structures done, a fraction; total number of structures).
     """
     results: dict[int, Placed] = {
         index: Placed(None, "the cell is not finite or too small", 0)
@@ -98,7 +98,7 @@ def _sample_batch(
     def kept() -> Tensor:
         return constraint.replicate(noise())
 
-    # what is to keep a space group starts on its orbits
+    # a structure with an imposed space group starts on its orbits
     ready = torch.tensor([task.symmetry is not None for task in tasks], device=device)
     x = torch.where(ready[batch.system][:, None], batch.positions, sampler.start(batch, noise))
     if bool(guest.all()):
@@ -107,7 +107,7 @@ def _sample_batch(
         x = sampler.inpaint(x, batch.positions, guest, score, batch, kept, report)
     results = []
     for crystal, task in zip(batch.at(x).crystals(), tasks, strict=True):
-        # the cell goes out as it came in, not rounded to the network's precision
+        # the input cell is returned, not the one rounded to the network's precision
         placed = Crystal.of(task.crystal.cell, crystal.atomic_numbers, crystal.frac_coords)
         if placed.is_finite:
             if task.symmetry is not None:

@@ -2,8 +2,8 @@
 
 The network predicts u = σ s(x, σ), which denoising score matching drives towards -e,
 the negative of the unit noise (Vincent 2011, doi:10.1162/NECO_a_00142; paper eq. 6).
-The score is s = u / σ. With ``sigma_conditioning`` every atom brings its own σ, so that
-clean hosts and noisy guests can stand in one cell; without it the network is the
+The score is s = u / σ. With ``sigma_conditioning`` every atom has its own σ, so that
+one cell can contain clean hosts and noisy guests; without it the network is the
 paper's s = f(x) / σ.
 """
 
@@ -19,7 +19,7 @@ from chggen.diffusion.convolution import Convolution, EdgeMatrices, Linear
 from chggen.diffusion.settings import NetworkSettings
 from chggen.structure.composition import SYMBOLS
 
-#: Noise levels (Å) outside of which the network sees no difference.
+#: Range of noise levels (Å); the network does not distinguish levels outside it.
 SIGMA_FLOOR = 1e-3
 SIGMA_CEILING = 20.0
 _LEVELS = 16  # Gaussians on log σ
@@ -28,7 +28,7 @@ _LEVELS = 16  # Gaussians on log σ
 def periodic_place() -> tuple[Tensor, Tensor]:
     """Row and column of the periodic table per atomic number; f block in column 0.
 
-    Elements of one group start from a common vector, which is what the rare ones have.
+    Elements of one group share an initial vector, which rare elements rely on.
     """
     rows, columns = [0], [0]
     noble = (2, 10, 18, 36, 54, 86, 118)
@@ -102,7 +102,7 @@ class Layer(nn.Module):
     ) -> list[Tensor]:
         """New features per degree, [n, 2l+1, channels].
 
-        Degrees that ``features`` leaves out are zero, as all above 0 are at the start.
+        Degrees that are absent in ``features`` are zero, as all above 0 are in the first layer.
 
         Args:
             features: per degree l [n, 2l+1, channels].
@@ -123,8 +123,8 @@ class Layer(nn.Module):
         tensors = [m * g[:, None] for m, g in zip(message[1:], gate, strict=True)]
         if len(features) > 1:
             tensors = [x + t for x, t in zip(features[1:], tensors, strict=True)]
-        # the mean over the crystal tells each atom what else is in the cell, which no
-        # cutoff reaches; it is invariant, and the same for a supercell
+        # the mean over the crystal informs each atom of the rest of the cell, beyond the
+        # cutoff; it is invariant, and the same for a supercell
         normed = self.norm_out(scalars)
         norms = [torch.sqrt(x.square().sum(1) + 1e-4) for x in tensors]
         context = batch.mean(normed)[batch.system]
@@ -193,7 +193,7 @@ class ScoreNetwork(nn.Module):
 
         Args:
             batch: crystals at noisy positions.
-            graph: their neighbours, of :meth:`graph`.
+            graph: their neighbours, from :meth:`graph`.
             sigma: [n] noise level of each atom, Å; 0 on clean hosts.
         """
         distance = graph.vectors.norm(dim=-1)

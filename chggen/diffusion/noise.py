@@ -1,7 +1,7 @@
-"""Noise levels of the samplers, and noise that does not depend on the company.
+"""Noise levels of the samplers, and noise that does not depend on the batch.
 
-Each structure draws from its own random stream, so that what becomes of it does not
-depend on which others share its batch.
+Each structure has its own random stream, so its noise does not depend on the other
+structures in the batch.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-#: Gives standard normal numbers [n, 3], new ones at each call.
+#: Returns new standard normal numbers [n, 3] at each call.
 Noise = Callable[[], Tensor]
 
 
@@ -22,7 +22,7 @@ def geometric_levels(sigma_max: float, sigma_min: float, steps: int) -> list[flo
     Args:
         sigma_max: highest level, Å.
         sigma_min: lowest level, Å.
-        steps: number of steps T; T + 1 levels.
+        steps: number of steps T; there are T + 1 levels.
     """
     return [float(s) for s in np.geomspace(sigma_max, sigma_min, steps + 1)]
 
@@ -33,8 +33,8 @@ def edm_levels(sigma_max: float, sigma_min: float, count: int, rho: float) -> li
     Args:
         sigma_max: highest level, Å.
         sigma_min: lowest level above 0, Å.
-        count: levels above 0.
-        rho: how the grid bends towards low noise; 1 is linear.
+        count: number of levels above 0.
+        rho: exponent that concentrates the levels at low noise; 1 is linear.
     """
     steps = np.linspace(0, 1, count)
     top, bottom = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
@@ -47,10 +47,10 @@ class NoiseStream:
     Args:
         seeds: one seed per structure.
         sizes: atoms per structure.
-        like: tensor whose device and type the noise takes.
+        like: tensor that gives device and type of the noise.
     """
 
-    _AHEAD = 64  # draws kept ready: a call per step and structure would dominate
+    _AHEAD = 64  # draws made in advance: one call per step and structure would dominate the cost
 
     def __init__(self, seeds: Sequence[int], sizes: Sequence[int], like: Tensor) -> None:
         self._generators = [np.random.default_rng(seed) for seed in seeds]

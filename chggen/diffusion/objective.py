@@ -3,11 +3,11 @@
 For positions x = x0 + σ e the loss is E |u(x, σ) + e|² / 3 per atom, with u = σ s
 (paper eq. 6, weighted by σ² so that all levels count alike).
 
-Two points are settled here. (1) The density of a crystal's positions does not change
-under a common translation, so the mean of the true score over a crystal is zero and the
-mean of e cannot be known: where all atoms carry the same noise, both sides of the loss
-are centred. (2) For conditional inpainting some structures keep clean hosts (σ = 0);
-then the guests' frame is known and nothing is centred, and only guests count.
+Two points need care. (1) The density of a crystal's positions is invariant under a common
+translation, so the mean of the true score over a crystal is zero and the mean of e cannot
+be predicted: if all atoms have the same noise, both sides of the loss are centred. (2) For
+conditional inpainting some structures keep clean hosts (σ = 0). The reference frame of the
+guests is then known, so nothing is centred and only guests enter the loss.
 """
 
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from chggen.diffusion.settings import TrainingSettings
 
 @dataclass(frozen=True)
 class Noised:
-    """A batch with noise on it.
+    """A batch with noise added.
 
     Args:
         batch: crystals at the noisy positions.
         sigma: [n] noise level of each atom in Å; 0 on clean hosts.
         noise: [n, 3] unit noise e; 0 on clean hosts.
-        free: [s] True where all atoms of a crystal carry noise.
+        free: [s] True where all atoms of a crystal have noise.
     """
 
     batch: Batch
@@ -39,12 +39,12 @@ class Noised:
 
     @property
     def target(self) -> Tensor:
-        """What can be known of -u: the noise, centred where all atoms carry it."""
+        """The predictable part of -u: the noise, centred where all atoms have noise."""
         return self._centre(self.noise)
 
     @property
     def noisy(self) -> Tensor:
-        """[n] True for atoms that carry noise."""
+        """[n] True for atoms that have noise."""
         return self.sigma > 0
 
     def _centre(self, values: Tensor) -> Tensor:
@@ -52,16 +52,16 @@ class Noised:
         return values - mean[self.batch.system]
 
     def residual(self, prediction: Tensor) -> Tensor:
-        """[m, 3] u + e of the atoms that carry noise."""
+        """[m, 3] u + e of the atoms that have noise."""
         return (self._centre(prediction) + self.target)[self.noisy]
 
 
 def sample_sigma(count: int, settings: TrainingSettings, rng: np.random.Generator) -> Tensor:
-    """Noise levels [count] in Å: log-uniform in the core range or in the whole.
+    """Noise levels [count] in Å, log-uniform in the core range or in the whole range.
 
     Args:
         count: number of levels, one per crystal.
-        settings: ranges in Å and the share of the core range.
+        settings: ranges in Å and share of the core range.
         rng: random stream of the step.
     """
     bounds = np.log([settings.sigma_range, settings.sigma_core])
@@ -73,9 +73,9 @@ def sample_sigma(count: int, settings: TrainingSettings, rng: np.random.Generato
 def sample_guests(batch: Batch, share: float, rng: np.random.Generator) -> Tensor:
     """[n] True for atoms that get noise; a ``share`` of the crystals keeps clean hosts.
 
-    Guests are all atoms of one or two elements, as in a campaign, or in one case of
-    four (and where there is one element) any atoms. Where that would leave a crystal without
-    a host or without a guest, all its atoms get noise.
+    Guests are all atoms of one or two elements, as in a campaign, or in one case of four
+    (and in crystals of one element) any atoms. If a crystal would have no host or no guest,
+    all its atoms get noise.
 
     Args:
         batch: crystals.
@@ -122,14 +122,14 @@ def error_by_level(
 ) -> dict[float, dict[str, float]]:
     """Error per component E|u + e|²/3 at each noise level (Å), all atoms noisy.
 
-    ``plain`` counts the whole noise, ``centred`` leaves out its unknowable mean, which
-    costs 1/N per structure of N atoms whatever the network.
+    ``plain`` uses the full noise. ``centred`` omits its mean, which no network can predict
+    and which contributes 1/N for a structure of N atoms.
 
     Args:
         network: in evaluation mode.
         batches: clean crystals.
         levels: noise levels, Å.
-        seed: of the noise, the same at every level.
+        seed: seed of the noise, the same at every level.
     """
     result = {}
     with torch.no_grad():

@@ -1,7 +1,7 @@
 """Samplers of the variance-exploding SDE: the paper's, and a fast one.
 
-All take any score function, so that tests can run them on densities whose score is
-exact. Positions are Cartesian and unwrapped; only the score knows about periodicity.
+Both accept any score function, so that tests can run them on densities with a known
+score. Positions are Cartesian and unwrapped; only the score treats periodicity.
 Presets and costs:
 
 =========  ==================================================  ============  ===========
@@ -24,7 +24,7 @@ from chggen.diffusion.noise import Noise, edm_levels, geometric_levels, step_var
 
 #: Score [n, 3] in 1/Å at positions [n, 3] (Å) and noise levels [n] (Å, > 0 where asked).
 Score = Callable[[Tensor, Tensor], Tensor]
-#: Called after every noise level with (levels done, levels in all).
+#: Called after every noise level with (levels done, total number of levels).
 Progress = Callable[[int, int], None]
 
 
@@ -34,7 +34,7 @@ def _silent(_done: int, _total: int) -> None:
 
 @dataclass(frozen=True)
 class PaperSampler:
-    """Predictor-corrector sampling and RePaint inpainting, as in the seeds.
+    """Predictor-corrector sampling and RePaint inpainting, as in the original code.
 
     Args:
         sigma_max: highest noise level σ_T, Å.
@@ -63,7 +63,7 @@ class PaperSampler:
         return once, once * self.resampling
 
     def start(self, batch: Batch, noise: Noise) -> Tensor:
-        """x_T ~ N(0, σ_T² I), which in a cell of ångströms is uniform."""
+        """x_T ~ N(0, σ_T² I), which is uniform in a cell of a few ångströms."""
         del batch
         return self.sigma_max * noise()
 
@@ -84,8 +84,8 @@ class PaperSampler:
         for _ in range(self.corrector_steps):
             z = noise()
             g = score(x, torch.full_like(full, lower))
-            # ‖g‖ is the root mean square over the atoms of one crystal, so that its
-            # step does not depend on its company; a vanishing score gives no step
+            # ‖g‖ is the root mean square over the atoms of one crystal, so that the step does
+            # not depend on the rest of the batch; a vanishing score gives no step
             norm = batch.mean(g.square().sum(-1, keepdim=True)).sqrt()[batch.system]
             size = 2 * (math.sqrt(3) * self.snr / norm.clamp_min(1e-6)) ** 2
             size = size.clamp_max(self.sigma_max**2)
@@ -144,8 +144,8 @@ class PaperSampler:
                 x, z = self._down(x, sigma, lower, score, batch, noise)
                 x = torch.where(keep, x, host + lower * z)
                 if turn < self.resampling - 1 and step < self.levels - 1:
-                    # back up: the root of a difference of variances (not the difference
-                    # itself), taken between t-1 and t-2 as in the seeds
+                    # back to the higher level: the root of a difference of variances (not the
+                    # difference itself), between t-1 and t-2 as in the original code
                     x = x + math.sqrt(lower**2 - grid[step + 2] ** 2) * noise()
             progress(step + 1, self.levels)
         return x
@@ -158,10 +158,10 @@ class FastSampler:
     Args:
         sigma_max: highest noise level, Å; above it crystals of this size are uniform.
         sigma_min: lowest noise level, Å.
-        levels: noise levels; score calls are 2 · levels - 1.
-        rho: how the grid bends towards low noise.
-        churn: noise put back at each step, in units of the step's share.
-        churn_range: noise levels (Å) between which it is put back.
+        levels: number of noise levels; there are 2 · levels - 1 score calls.
+        rho: exponent that concentrates the levels at low noise.
+        churn: noise added back at each step, in units of the step's share.
+        churn_range: noise levels (Å) between which noise is added back.
     """
 
     sigma_max: float = 5.0
@@ -177,7 +177,7 @@ class FastSampler:
         return 2 * self.levels - 1, 2 * self.levels - 1
 
     def start(self, batch: Batch, noise: Noise) -> Tensor:
-        """Positions drawn evenly in the cell."""
+        """Positions drawn uniformly in the cell."""
         frac = torch.special.ndtr(noise())
         return torch.einsum("ni,nij->nj", frac, batch.cells[batch.system])
 
@@ -211,16 +211,16 @@ class FastSampler:
         noise: Noise,
         progress: Progress = _silent,
     ) -> Tensor:
-        """Guests given a clean host: only guests carry noise and move.
+        """Guests given a clean host: only guests have noise and move.
 
-        The score must be one that was trained with clean hosts.
+        The score must have been trained with clean hosts.
 
         Args:
             x: start of all atoms [n, 3], Å; hosts' rows are not used.
             host: clean positions [n, 3], Å; guests' rows are not used.
             guest: [n] True = guest, to be generated.
             score: score function.
-            batch: not used; the same signature as the paper's sampler.
+            batch: not used; part of the signature of the paper's sampler.
             noise: random numbers.
             progress: called after each level.
         """

@@ -1,4 +1,4 @@
-"""Settings of score network and training; a checkpoint's card stores them."""
+"""Settings of score network and training, as stored in the card of a checkpoint."""
 
 from typing import Final, Literal
 
@@ -15,11 +15,11 @@ class NetworkSettings(_Settings):
     channels: tuple[int, ...] = (64, 32, 16)  # multiplicity of l = 0, 1, 2, … (parity (-1)^l)
     layers: int = 3
     cutoff: float = 5.0  # Å
-    neighbours: int = 24  # nearest ones kept; the envelope ends smoothly at the next
+    neighbours: int = 24  # nearest neighbours kept; the envelope ends smoothly at the next
     radial_basis: int = 12
     radial_hidden: int = 64
     embedding: int = 32  # width of element and of noise-level embedding
-    condition: int = 64  # width of the per-atom state that steers the radial weights
+    condition: int = 64  # width of the per-atom state that conditions the radial weights
     sigma_conditioning: bool = True  # False: the paper's s = f(x) / σ
 
 
@@ -35,7 +35,7 @@ class TrainingSettings(_Settings):
     weight_decay: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.98)
     warmup_steps: int = 100
-    decay_share: float = 0.4  # last part of training in which the rate falls to zero
+    decay_share: float = 0.4  # last part of training, in which the rate decays to zero
     gradient_clip: float = 1.0
     ema_decay: float = 0.999
     batch_atoms: int = 384
@@ -43,15 +43,15 @@ class TrainingSettings(_Settings):
 
 
 class Preset(_Settings):
-    """A network with its training."""
+    """Settings of a network and of its training."""
 
     network: NetworkSettings = Field(default_factory=NetworkSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
 
 
-#: ``default``: what ships; ``small``: half its cost per call, a start for one's own data;
-#: ``paper``: the original's network (method.md §2);
-#: ``tiny``: seconds on a laptop, for tests and first steps.
+#: ``default``: the packaged network; ``small``: half its cost per call, a start for other data;
+#: ``paper``: the network of the original work (method.md §2);
+#: ``tiny``: trains in seconds on a laptop, for tests and first steps.
 PRESETS: Final[dict[str, Preset]] = {
     "default": Preset(
         network=NetworkSettings(channels=(96, 48, 24), layers=4),

@@ -1,7 +1,7 @@
-"""Training of the score network: streams, resumes exactly, logs, on CPU or GPU.
+"""Training of the score network on CPU or GPU: batches, exact resumption, logs.
 
-All randomness of a step follows from (seed, epoch, step), so that a run that was
-killed and resumed goes through the same batches and noise as one that was not.
+All random numbers of a step are derived from (seed, epoch, step), so that a run that was
+killed and resumed uses the same batches and noise as an uninterrupted one.
 """
 
 import json
@@ -44,11 +44,11 @@ Log = Callable[[dict[str, Any]], None]
 
 
 def learning_rate(step: int, total: int, settings: TrainingSettings) -> float:
-    """Warm-up, plateau, then a straight line to zero over the last part of training.
+    """Warm-up, plateau, then linear decay to zero over the last part of training.
 
     Args:
         step: optimiser step, from 0.
-        total: steps of the whole training.
+        total: number of steps of the training.
         settings: rate at the plateau, warm-up and share of the decay.
     """
     warm = min(1.0, (step + 1) / max(settings.warmup_steps, 1))
@@ -61,12 +61,12 @@ class Trainer:
     """State of a training run.
 
     Args:
-        network: the network under training.
+        network: the network in training.
         preset: its settings.
         data: training structures.
         epochs: passes over the data.
-        device: where to train.
-        compiled: use torch.compile (pays after some minutes; needs a C++ compiler).
+        device: device to train on.
+        compiled: use torch.compile (faster after some minutes; needs a C++ compiler).
     """
 
     network: ScoreNetwork
@@ -85,13 +85,13 @@ class Trainer:
     def start(
         cls, preset: Preset, data: StructureData, epochs: int, device: str, *, compiled: bool
     ) -> Self:
-        """Fresh network with the seed of the settings.
+        """New network, initialised with the seed of the settings.
 
         Args:
             preset: settings of network and training.
             data: training structures.
             epochs: passes over the data.
-            device: where to train.
+            device: device to train on.
             compiled: use torch.compile.
         """
         torch.manual_seed(preset.training.seed)
@@ -101,7 +101,7 @@ class Trainer:
         return trainer
 
     def __post_init__(self) -> None:
-        """Make the optimiser, and the compiled network if asked for."""
+        """Make the optimiser, and the compiled network if requested."""
         settings = self.preset.training
         kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
         self.optimiser = kind(
@@ -114,7 +114,7 @@ class Trainer:
         self.total = self.epochs * math.ceil(self.data.n_atoms / settings.batch_atoms * 1.02)
 
     def batches(self) -> Iterator[Noised]:
-        """Noisy batches from where the run stands to its end."""
+        """Noisy batches from the current step to the last one."""
         settings = self.preset.training
         while self.epoch < self.epochs:
             shuffle = np.random.SeedSequence([settings.seed, self.epoch])
@@ -146,7 +146,7 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
         self.optimiser.step()
         self.step += 1
-        # the average forgets its beginnings quickly, then settles at the set decay
+        # the decay starts low, so that early weights are forgotten, and rises to its set value
         keep = min(settings.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
@@ -160,7 +160,7 @@ class Trainer:
         return network.eval()
 
     def save(self, directory: Path) -> None:
-        """Everything that a resumed run needs; tensors in safetensors, numbers in JSON."""
+        """Write the state of the run; tensors in safetensors, numbers in JSON."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for name, parameter in self.network.named_parameters():
@@ -182,7 +182,7 @@ class Trainer:
         write_bytes(directory / "state.safetensors", data)
 
     def resume(self, directory: Path) -> bool:
-        """Take up the state in ``directory``; False if there is none.
+        """Load the state in ``directory``; False if there is none.
 
         Raises :class:`CheckpointError` if it belongs to other data or settings.
         """
@@ -223,13 +223,13 @@ class Trainer:
 
 
 def train(trainer: Trainer, directory: Path, validation: StructureData | None, log: Log) -> Path:
-    """Train to the end, saving on the way; returns the path of the final checkpoint.
+    """Train to the end and save regularly; returns the path of the final checkpoint.
 
     Args:
-        trainer: fresh; goes on from a saved state in ``directory``.
-        directory: of state, log and final checkpoint.
-        validation: structures for the validation table, if there are any.
-        log: called with a record now and then.
+        trainer: new trainer; continues from a saved state in ``directory``.
+        directory: folder of state, log and final checkpoint.
+        validation: structures for the validation table, or None.
+        log: called with a record from time to time.
     """
     trainer.resume(directory)
     saved = logged = began = time.monotonic()
@@ -263,9 +263,9 @@ def finish(trainer: Trainer, directory: Path, validation: StructureData | None, 
     """Validate the averaged network and write checkpoint and card.
 
     Args:
-        trainer: at the end of its training.
-        directory: of the checkpoint.
-        validation: structures for the validation table, if there are any.
+        trainer: trainer at the end of its training.
+        directory: folder of the checkpoint.
+        validation: structures for the validation table, or None.
         log: called with that table.
     """
     network = trainer.averaged()

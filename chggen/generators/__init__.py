@@ -1,8 +1,8 @@
-"""Generators: what turns a composition, cells and a seed into a table ``generated``.
+"""Generators: they make the table ``generated`` from a composition, cells and a seed.
 
 Two kinds, both plug-ins (docs/generators.md): a :class:`~chggen.structure.task.Generator`
 places atoms in cells that the campaign draws; a :class:`~chggen.generators.base.Source`
-loads structures with cells of their own. Each is imported only when it is asked for.
+loads structures with cells of their own. Each is imported only when it is needed.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Generators that bring whole structures instead of filling the campaign's cells."""
+"""Generators that provide whole structures instead of filling the cells of the campaign."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from chggen.structure.task import Placed, Progress
 
 @dataclass(frozen=True)
 class Order:
-    """What a shard asks for.
+    """Request of a shard.
 
     Args:
         composition: canonical reduced formula.
         seed: lattice seed of the shard, from 0.
-        seeds: lattice seeds (shards) of the composition in all.
-        random_seeds: one per structure that is wanted at most.
+        seeds: total number of lattice seeds (shards) of the composition.
+        random_seeds: one per structure; their number is the largest number of structures.
     """
 
     composition: str
@@ -26,7 +26,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Loaded:
-    """One structure, or why there is none, and where it comes from (a file, a line)."""
+    """One structure or the reason of its failure, and its origin (a file, a line)."""
 
     placed: Placed
     origin: str = ""
@@ -34,7 +34,7 @@ class Loaded:
 
 @runtime_checkable
 class Source(Protocol):
-    """Gives structures with cells of their own."""
+    """Provides structures with cells of their own."""
 
     @property
     def name(self) -> str:
@@ -42,7 +42,7 @@ class Source(Protocol):
 
     @property
     def inputs(self) -> Mapping[str, str]:
-        """Digests of the files it rests on, for the header of the table."""
+        """Digests of the files that it depends on, for the header of the table."""
 
     def structures(self, order: Order, progress: Progress | None = None) -> list[Loaded]:
-        """Give one to ``len(order.random_seeds)`` results; a failure is one of them."""
+        """Return one to ``len(order.random_seeds)`` results; a failure is also a result."""

@@ -14,7 +14,7 @@ class DiffusionGenerator:
     """Places atoms with the network and sampler of section ``generate`` or ``inpaint``.
 
     Attributes:
-        inputs: hash of the network's weights under ``checkpoint``.
+        inputs: hash of the network's weights, with the key ``checkpoint``.
     """
 
     name = "diffusion"

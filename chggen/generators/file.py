@@ -1,10 +1,10 @@
-"""Generator ``file``: structures from CIFs, extxyz or a table enter the campaign.
+"""Generator ``file``: loads structures from CIFs, extxyz or a table.
 
-Each structure belongs to the composition that it has; those of one composition are dealt
-out to its lattice seeds in turn. What cannot be read keeps a row, with the reason, in the
-composition that it states (the formula line of a CIF, the column ``composition`` of a
-table). Files that do not even say what they are made of belong to no shard: they are
-listed in the header of every table, and named where a composition has no structures.
+Each structure is assigned to its composition; the structures of one composition are
+distributed over its lattice seeds in turn. A structure that cannot be read keeps a row, with
+the reason, in the composition that it states (the formula line of a CIF, the column
+``composition`` of a table). Files that do not state a composition belong to no shard: they
+are listed in the header of every table, and named if a composition has no structures.
 """
 
 import logging
@@ -25,9 +25,9 @@ class FileSource:
     """Structures of one file or folder.
 
     Attributes:
-        inputs: digest of the content under ``structures``.
-        unreadable: what could not be read and does not state its composition, with why;
-            known once structures have been asked for.
+        inputs: digest of the content, with the key ``structures``.
+        unreadable: entries that could not be read and do not state a composition, with the
+            reason; known after the first call of :meth:`structures`.
     """
 
     name = "file"
@@ -42,15 +42,15 @@ class FileSource:
         self.unreadable: list[str] = []
 
     def structures(self, order: Order, progress: Progress | None = None) -> list[Loaded]:
-        """Structures of the order's composition that fall to its lattice seed.
+        """Structures of the composition and lattice seed of the order.
 
         Seed s of S gets the s-th, (s+S)-th, … of them, in the order of the file (CIFs:
-        by name), at most as many as the order wants.
+        by name), at most as many as the order requests.
         """
         self.unreadable = []
         mine = []
         for entry in entries(self.path):
-            # a composition that is stated spares reading what belongs to others
+            # entries that state another composition need not be read
             known = None if entry.composition else load(entry)
             if known is not None and known.crystal is None:
                 self.unreadable.append(f"{entry.origin}: {known.reason}")

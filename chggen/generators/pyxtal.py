@@ -1,8 +1,8 @@
 """Generator ``pyxtal``: random symmetric crystals in the campaign's cells.
 
-A space group is drawn among those that fit the cell's lattice and can hold its atoms;
-PyXtal (Fredericks et al., Comput. Phys. Commun. 261, 107810 (2021)) fills Wyckoff
-positions of its conventional cell, whose atoms then come back into the cell as it is.
+A space group is drawn among those that fit the lattice of the cell and can hold its atoms.
+PyXtal (Fredericks et al., Comput. Phys. Commun. 261, 107810 (2021)) fills Wyckoff positions
+of its conventional cell. The atoms are then transformed to the unchanged input cell.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-#: Least distances over the sum of covalent radii that are tried, widest first.
+#: Minimum distances, as fractions of the sum of covalent radii; the largest is tried first.
 FRACTIONS: Final = (0.8, 0.65, 0.5)
-#: Tries with a space group at each fraction, and PyXtal's attempts for each.
+#: Trials with a space group at each fraction, and attempts of PyXtal in each.
 _GROUPS: Final = 8
 _ATTEMPTS: Final = 4
-#: PyXtal's own least distance is this fraction of the sum of covalent radii.
+#: PyXtal's own minimum distance, as a fraction of the sum of covalent radii.
 _PYXTAL_FRACTION: Final = 0.5
 _ROUNDING: Final = 1e-4
 
@@ -41,7 +41,7 @@ class PyxtalGenerator:
     inputs: Mapping[str, str] = {}
 
     def __call__(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Placed]:
-        """Place every task, each from its own seed."""
+        """Fill the cell of every task, each with its own seed."""
         return place_each(place, tasks, progress)
 
 
@@ -61,7 +61,7 @@ def place(task: Task) -> Placed:
     if not fitting:
         return Placed(None, "no space group of the cell's lattice can hold its atoms", 0)
     for fraction in FRACTIONS:
-        # in turn where there are few: a triclinic cell has one
+        # in turn if there are few: a triclinic cell has one
         for number in np.resize(rng.permutation(fitting), _GROUPS):
             found = ways[int(number)]
             setting = found[rng.integers(len(found))]
@@ -98,7 +98,7 @@ def _fill(
     fraction: float,
     rng: np.random.Generator,
 ) -> Floats | None:
-    """Fractional coordinates in the crystal's cell and order; None if PyXtal gives up."""
+    """Fractional coordinates in the cell and order of the crystal; None if PyXtal fails."""
     from pyxtal.lattice import Lattice
 
     space_group = group(setting.number)
@@ -137,7 +137,7 @@ def _sites(**request: Any) -> list[Any] | None:  # noqa: ANN401
 
 @cache
 def _quick() -> type[Any]:
-    """PyXtal's random crystal with fewer attempts: another group is the better next try."""
+    """PyXtal's random crystal with fewer attempts: another group is more likely to succeed."""
     from pyxtal.crystal import random_crystal
 
     class QuickCrystal(random_crystal):  # type: ignore[misc]

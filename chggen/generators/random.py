@@ -1,9 +1,9 @@
-"""Generator ``random``: uniform positions at sensible distances, as in AIRSS.
+"""Generator ``random``: uniform positions with minimum distances, as in AIRSS.
 
-Atoms are added one by one, largest first, each at the first of a stream of uniform points
-that keeps its distance from all that are there: at least a fraction of the sum of the
+Atoms are added one by one, largest first. Each is placed at the first of a stream of uniform
+points whose distance from all atoms placed before is at least a fraction of the sum of the
 covalent radii (Cordero et al., Dalton Trans., 2832 (2008), from ASE). The fraction starts
-at 1 and is lowered in steps where a cell is too tight, so that it always ends.
+at 1 and is lowered in steps if the cell is too small, so that the search always ends.
 """
 
 import itertools
@@ -21,9 +21,9 @@ from chggen.structure.task import Placed, Progress, Task, place_each
 
 Floats = NDArray[np.float64]
 
-#: Fractions of the sum of radii that are tried, widest first.
+#: Fractions of the sum of radii; the largest is tried first.
 FRACTIONS: Final = tuple(float(f) for f in np.round(np.arange(1.0, 0.49, -0.05), 2))
-#: Fresh starts per fraction, and points per atom in each.
+#: Restarts per fraction, and points per atom in each.
 _STARTS: Final = 3
 _POINTS: Final = 96
 #: Translations to the nearest images in a reduced cell.
@@ -31,13 +31,13 @@ _IMAGES: Final = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=3)))
 
 
 class RandomGenerator:
-    """Places atoms, or guests between hosts, at random; needs no training."""
+    """Places atoms, or guests between hosts, at random positions."""
 
     name = "random"
     inputs: Mapping[str, str] = {}
 
     def __call__(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Placed]:
-        """Place every task, each from its own seed."""
+        """Place the atoms of every task, each task with its own seed."""
         return place_each(place, tasks, progress)
 
 
@@ -49,7 +49,7 @@ def place(task: Task) -> Placed:
     if not (room and np.isfinite(crystal.frac_coords[hosts]).all()):
         return Placed(None, "the cell is not finite or too small", 0)
     cell = reduced_cell(crystal.cell)
-    # integer up to rounding: takes fractional coordinates to the reduced cell
+    # integer up to rounding: transforms fractional coordinates to the reduced cell
     change = np.round(crystal.cell @ np.linalg.inv(cell))
     start = crystal.frac_coords @ change
     radii = covalent_radii[crystal.atomic_numbers]
@@ -72,12 +72,12 @@ def _attempt(
     radii: Floats,
     rng: np.random.Generator,
 ) -> Floats | None:
-    """Fractional coordinates in a reduced cell; None if an atom finds no room."""
+    """Fractional coordinates in a reduced cell; None if an atom cannot be placed."""
     frac = start.copy()
     placed = np.flatnonzero(~guest)
     guests = np.flatnonzero(guest)
     images = _IMAGES @ cell
-    # random among equals, so that no site of a formula is favoured
+    # random order among equal radii, so that no element is favoured
     order = guests[np.lexsort((rng.random(len(guests)), -radii[guests]))]
     for atom in order:
         points = rng.random((_POINTS, 3))

@@ -1,8 +1,8 @@
-"""Several candidates per structure, the best of which is kept; space groups imposed.
+"""Several candidates per structure, of which the best is kept; imposed space groups.
 
-A draw from a score network is cheap beside its relaxation, and a single-point energy is
-cheaper still. Of ``candidates`` draws of a row the one with the lowest energy of the
-potential is kept, so that relaxations are spent on arrangements that deserve them.
+A draw from a score network is cheap compared with its relaxation, and a single-point energy
+is cheaper still. Of the ``candidates`` draws of a row, the one with the lowest energy of the
+potential is kept, so that only promising arrangements are relaxed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from chggen.structure.crystal import Crystal
 from chggen.structure.task import Generator, Placed, Progress, Task
 from chggen.symmetry.orbits import Symmetry, impose
 
-#: Energies in eV/atom of crystals, infinite where there is none.
+#: Energies of crystals in eV/atom; infinite if there is none.
 Energies = Callable[[Sequence[Crystal | None]], NDArray[np.float64]]
 
 
@@ -31,15 +31,15 @@ def selecting(
     symmetry: Symmetry,
     potentials: Potentials = NONE_OWN,
 ) -> "Selecting":
-    """Wrap a generator as a section of the config asks for.
+    """Wrap a generator according to a section of the config.
 
-    Only the diffusion model keeps space groups, so others are left free by ``auto``.
+    Only the diffusion model can impose space groups, so ``auto`` imposes none on others.
 
     Args:
-        inner: makes the draws.
+        inner: generator of the draws.
         settings: section of the config; names the ranking potential.
         candidates: draws per structure.
-        symmetry: space groups to keep while drawing.
+        symmetry: space groups to impose on the draws.
         potentials: section ``potentials`` of the config.
     """
     if inner.name != "diffusion" and symmetry == "auto":
@@ -59,13 +59,13 @@ class Selecting:
     """A generator that keeps the best of several draws of another one.
 
     Args:
-        inner: makes the draws.
+        inner: generator of the draws.
         candidates: draws per task.
-        symmetry: space groups to keep while drawing. With ``auto`` every second draw
-            keeps one that fits its cell (for guests: the framework's own) and the others
-            are free; a draw for which there is none is free too.
-        energies: ranks the draws; not asked if there is one per task.
-        inputs: digests of what the energies rest on.
+        symmetry: space groups to impose on the draws. With ``auto`` every second draw has
+            one that fits its cell (for guests: that of the framework) and the others
+            are free; a draw for which no group fits is also free.
+        energies: ranks the draws; not called if there is one per task.
+        inputs: digests of the files that the energies depend on.
     """
 
     def __init__(
@@ -84,21 +84,21 @@ class Selecting:
 
     @property
     def name(self) -> str:
-        """That of the generator behind it."""
+        """Name of the wrapped generator."""
         return self._inner.name
 
     def __call__(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Placed]:
-        """Give the best draw of every task, in order."""
+        """Return the best draw of every task, in order."""
         return self.best_of([[task] * self._candidates for task in tasks], progress)
 
     def best_of(
         self, rows: Sequence[Sequence[Task]], progress: Progress | None = None
     ) -> list[Placed]:
-        """Give the best draw of every row, whose candidates may differ in their cells.
+        """Return the best draw of every row, whose candidates may differ in their cells.
 
         Args:
             rows: one task per candidate, all with the seed of the row.
-            progress: called with (rows done, rows in all), in fractions.
+            progress: called with (rows done, a fraction; total number of rows).
         """
         drawn = [self._draw(task, c) for row in rows for c, task in enumerate(row)]
         possible = [d for d in drawn if isinstance(d, Task)]
@@ -129,7 +129,7 @@ class Selecting:
         if self.symmetry == "none":
             return task
         auto = self.symmetry == "auto"
-        # of single draws every second row, of several every second candidate
+        # with one draw per row every second row, with several every second candidate
         turn = candidate if self._candidates > 1 else task.seed
         if auto and turn % 2 == 0:
             return task
@@ -138,8 +138,8 @@ class Selecting:
 
 
 def _best(placed: Sequence[Placed], energies: NDArray[np.float64]) -> Placed:
-    """Draw of lowest energy; what the others cost is added."""
+    """Draw of lowest energy, with the total cost of all draws."""
     best = placed[int(energies.argmin())]
-    if best.crystal is None:  # none was worth an energy: a structure rather than none
+    if best.crystal is None:  # no draw has an energy: prefer a structure to none
         best = next((p for p in placed if p.crystal is not None), best)
     return replace(best, score_calls=sum(p.score_calls for p in placed))

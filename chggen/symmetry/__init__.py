@@ -1,1 +1,1 @@
-"""Space groups: found, imposed, and of frameworks."""
+"""Space groups: detection, symmetrisation, imposed symmetry, frameworks."""

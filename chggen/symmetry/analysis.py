@@ -1,10 +1,10 @@
-"""Space groups of crystals, and crystals made exactly symmetric.
+"""Space groups of crystals, and exact symmetrisation of crystals.
 
-spglib (doi:10.1080/27660400.2024.2384822) says which operations a structure nearly
-has. :func:`symmetrise` then projects cell and coordinates on what these operations
-leave invariant, in the setting that came in: same axes, same atoms in the same order,
-no jump of origin. So the distance that every atom moves is known exactly, which a
-change to the standard setting would hide.
+spglib (doi:10.1080/27660400.2024.2384822) finds the approximate operations of a structure.
+:func:`symmetrise` then projects cell and coordinates onto the subspace that these operations
+leave invariant, in the input setting: same axes, same atoms in the same order, same origin.
+The displacement of every atom is therefore known exactly, which a change to the standard
+setting would hide.
 """
 
 import warnings
@@ -24,29 +24,29 @@ from chggen.structure.distances import Floats
 HostCell = Literal["input", "primitive", "conventional"]
 Operations = tuple[NDArray[np.int64], Floats]  # rotations [m, 3, 3], translations [m, 3]
 
-#: Tolerance (Å) at which a symmetrised structure must show its space group.
+#: Tolerance (Å) at which the space group of a symmetrised structure must be found.
 EXACT: Final = 1e-3
-#: Largest misfit (Å) of a symmetrised atom under an operation: rounding only.
+#: Largest misfit (Å) of a symmetrised atom under an operation, due to rounding only.
 _ROUNDING: Final = 1e-6
-#: Lowest height and longest edge (Å) of a cell handed to spglib, which ends the whole
-#: process on NaN: what is no crystal never reaches it.
+#: Smallest height and longest edge (Å) of a cell passed to spglib. spglib terminates the
+#: whole process on NaN, so invalid crystals must not reach it.
 _LOWEST: Final = 0.1
 _LONGEST: Final = 1e4
 _P_MINUS_1: Final = 2  # number of the space group with inversion only
 
 
 class SymmetrisationError(ChggenError):
-    """The operations found at this tolerance cannot be imposed; the text says why."""
+    """The operations found at this tolerance cannot be imposed; the message states why."""
 
 
 @dataclass(frozen=True)
 class SpaceGroup:
-    """A space group verdict.
+    """Result of a space group search.
 
     Args:
         number: international number, 1 if none was found.
         symbol: Hermann-Mauguin symbol.
-        reason: why no verdict was possible; empty otherwise.
+        reason: why the search failed; empty otherwise.
     """
 
     number: int
@@ -55,17 +55,17 @@ class SpaceGroup:
 
     @property
     def symmetric(self) -> bool:
-        """True above P-1, as the paper counts success."""
+        """True above P-1, the success criterion of the paper."""
         return self.number > _P_MINUS_1
 
 
 @dataclass(frozen=True, eq=False)
 class Symmetrised:
-    """A crystal made exactly symmetric, and what that cost.
+    """An exactly symmetrised crystal, and its difference from the input.
 
     Args:
-        crystal: the symmetric crystal, in the cell asked for.
-        aligned: the same with the atoms and in the setting of the input.
+        crystal: the symmetric crystal, in the requested cell.
+        aligned: the same crystal with the atoms and in the setting of the input.
         number: its space group number, found at :data:`EXACT`.
         symbol: its Hermann-Mauguin symbol.
         displacement_rms: RMS displacement of the atoms in Å, homogeneous strain and
@@ -73,8 +73,8 @@ class Symmetrised:
         displacement_max: largest such displacement, Å.
         strain_max: largest absolute principal strain of the cell.
         multiplicity: atoms in ``crystal`` over atoms in the input.
-        order: operations per cell of the input, pure translations included: the higher, the
-            more symmetric (a supergroup always has more).
+        order: operations per cell of the input, including pure translations; a higher order
+            means higher symmetry (a supergroup always has more).
     """
 
     crystal: Crystal
@@ -89,9 +89,9 @@ class Symmetrised:
 
 
 def space_group(crystal: Crystal, symprec: float, angle_tolerance: float) -> SpaceGroup:
-    """Space group at a tolerance (Å, degrees); P1 with a reason if there is no verdict.
+    """Space group at a tolerance (Å, degrees); P1 with a reason if the search fails.
 
-    Never raises for a bad structure (not finite, flat, atoms on top of each other).
+    Never raises for an invalid structure (not finite, flat, overlapping atoms).
 
     Args:
         crystal: any setting, primitive or not.
@@ -124,24 +124,24 @@ def symmetrise(
     """The nearest crystal with the space group found at a tolerance.
 
     The metric tensor G and the displacements are averaged over the operations (W, w):
-    G' = ⟨WᵀGW⟩ and x'ᵢ = xᵢ + ⟨W⁻¹(x_σ(i) - w) - xᵢ⟩ with σ the permutation of atoms
-    that goes with the operation. Both are orthogonal projections on the invariant
-    subspace, so no symmetric structure of this group is nearer. The new cell is the old
-    one times a symmetric stretch (no rotation), at the old volume; the mean translation
-    of the atoms is taken out, which is the best choice of the group's origin.
+    G' = ⟨WᵀGW⟩ and x'ᵢ = xᵢ + ⟨W⁻¹(x_σ(i) - w) - xᵢ⟩, where σ is the permutation of the
+    atoms by the operation. Both are orthogonal projections onto the invariant subspace, so
+    no symmetric structure of this group is nearer. The new cell is the old one times a
+    symmetric stretch (no rotation), at the old volume. The mean translation of the atoms is
+    removed, which is the best choice of the origin of the group.
 
     Args:
         crystal: any setting, primitive or not.
         symprec: distance tolerance in Å.
         angle_tolerance: angle tolerance in degrees.
-        cell: setting of the result: as given, or spglib's standard primitive or
-            conventional cell of the symmetrised structure (atoms are then new, but
-            displacements and strain are still those of the given cell).
+        cell: setting of the result: that of the input, or spglib's standard primitive or
+            conventional cell of the symmetrised structure (with new atoms, but
+            displacements and strain still refer to the input cell).
 
     Raises:
-        SymmetrisationError: spglib has no verdict, an operation is not one-to-one on
-            the atoms, the operations are not a group, or the result does not show them
-            at :data:`EXACT`. Happens at tolerances near interatomic distances.
+        SymmetrisationError: spglib finds no space group, an operation is not one-to-one on
+            the atoms, the operations are not a group, or the result does not have them
+            at :data:`EXACT`. Occurs at tolerances near interatomic distances.
     """
     primitive, number = _primitive(crystal, symprec, angle_tolerance)
     dataset = _dataset(primitive.crystal, symprec, angle_tolerance)
@@ -179,16 +179,16 @@ def symmetrise(
 
 
 class PrimitiveOperations(NamedTuple):
-    """Space group of a crystal in its smallest cell."""
+    """Space group operations of a crystal in its primitive cell."""
 
-    cell: Floats  # the smallest cell, Å
+    cell: Floats  # primitive cell, Å
     rotations: NDArray[np.int64]  # [m, 3, 3] in its axes, fractional coordinates as columns
-    permutations: NDArray[np.int64]  # [m, n] where each operation takes each of its atoms
-    parent: NDArray[np.int64]  # which of its atoms each atom of the crystal is a copy of
+    permutations: NDArray[np.int64]  # [m, n] image of each of its atoms under each operation
+    parent: NDArray[np.int64]  # [n] primitive atom that each atom of the crystal is a copy of
 
 
 def primitive_operations(crystal: Crystal, symprec: float) -> PrimitiveOperations:
-    """Operations of a symmetric crystal; raises what :func:`symmetrise` raises."""
+    """Operations of a symmetric crystal; raises the same errors as :func:`symmetrise`."""
     primitive, _ = _primitive(crystal, symprec, -1.0)
     small = primitive.crystal
     dataset = _dataset(small, symprec, -1.0)
@@ -199,10 +199,10 @@ def primitive_operations(crystal: Crystal, symprec: float) -> PrimitiveOperation
 
 @dataclass(frozen=True, eq=False)
 class _Primitive:
-    """A crystal made exactly periodic in the smallest cell found, and the way back.
+    """A crystal averaged over its primitive cell, and its relation to the input.
 
-    ``multiples @ crystal.cell`` is the given cell; given atom i went by ``shift[i]``
-    (fractions of the given cell) onto a copy of atom ``parent[i]`` of ``crystal``.
+    ``multiples @ crystal.cell`` is the input cell; input atom i was moved by ``shift[i]``
+    (fractions of the input cell) onto a copy of atom ``parent[i]`` of ``crystal``.
     """
 
     crystal: Crystal
@@ -212,10 +212,10 @@ class _Primitive:
 
 
 def _primitive(crystal: Crystal, symprec: float, angle_tolerance: float) -> tuple[_Primitive, int]:
-    """Average over the pure translations found; also the space group number.
+    """Average over the pure translations found; also returns the space group number.
 
-    This comes first because a supercell (2×1×1 of a cubic cell) does not map onto itself
-    under all rotations of its crystal, and spglib gives only those under which it does.
+    This is the first step because a supercell (2×1×1 of a cubic cell) is not invariant under
+    all rotations of its crystal, and spglib returns only those under which it is.
     """
     crystal, back = _reduced(crystal)
     dataset = _dataset(crystal, symprec, angle_tolerance)
@@ -237,10 +237,10 @@ def _primitive(crystal: Crystal, symprec: float, angle_tolerance: float) -> tupl
 
 
 def _reduced(crystal: Crystal) -> tuple[Crystal, Floats]:
-    """The crystal in its Niggli cell, and the integers that lead back.
+    """The crystal in its Niggli cell, and the integer matrix of the inverse transformation.
 
-    In skewed cells spglib finds wrong translations once the atoms are disordered, so it
-    only ever sees reduced ones; the verdict then is the same in every cell.
+    In skewed cells spglib finds wrong translations if the atoms are disordered, so it is
+    only called with reduced cells; the result is then the same in every setting.
     """
     if not len(crystal):
         raise SymmetrisationError("no atoms")
@@ -254,13 +254,13 @@ def _reduced(crystal: Crystal) -> tuple[Crystal, Floats]:
     if cell is None:
         raise SymmetrisationError("the cell cannot be reduced")
     back = np.rint(crystal.cell @ np.linalg.inv(cell))
-    # spglib loses digits on large coordinates
+    # spglib loses precision on large coordinates
     frac = (crystal.frac_coords - np.floor(crystal.frac_coords)) @ back
     return Crystal.of(np.linalg.solve(back, crystal.cell), crystal.atomic_numbers, frac), back
 
 
 def _dataset(crystal: Crystal, symprec: float, angle_tolerance: float) -> spglib.SpglibDataset:
-    """Dataset of spglib for a reduced crystal; raises if it has no verdict."""
+    """Dataset of spglib for a reduced crystal; raises if spglib finds no space group."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # its error handling changes
@@ -273,21 +273,21 @@ def _dataset(crystal: Crystal, symprec: float, angle_tolerance: float) -> spglib
 
 
 def _cell(crystal: Crystal) -> tuple[Any, Any, Any]:
-    """The triple that spglib takes."""
+    """The crystal as input of spglib."""
     frac = crystal.frac_coords - np.floor(crystal.frac_coords)
     return crystal.cell, frac, crystal.atomic_numbers
 
 
 def _project_cell(cell: Floats, rotations: NDArray[np.int64]) -> tuple[Floats, float]:
-    """Cell whose metric tensor the rotations keep, and the largest principal strain."""
+    """Cell with a metric tensor invariant under the rotations; largest principal strain."""
     distinct = np.unique(rotations, axis=0)
     products = np.einsum("aij,bjk->abik", distinct, distinct).reshape(-1, 9)
     if len(np.unique(products, axis=0)) != len(distinct):
         raise SymmetrisationError("the rotations found do not form a group")
     metric = cell @ cell.T
     mean = np.einsum("mki,kl,mlj->ij", distinct, metric, distinct) / len(distinct)
-    # averaging metrics swells the cell by second order in the strain; the relaxed
-    # volume is physics, so it stays
+    # averaging metric tensors expands the cell by second order in the strain; the relaxed
+    # volume is a physical result, so it is preserved
     mean *= np.cbrt(np.linalg.det(metric) / np.linalg.det(mean))
     inverse = np.linalg.inv(cell)
     squares, axes = np.linalg.eigh(inverse @ mean @ inverse.T)
@@ -300,8 +300,8 @@ def _project_positions(
 ) -> tuple[Floats, NDArray[np.int64]]:
     """Fractional displacements [n, 3] that make the coordinates invariant.
 
-    Distances are measured in ``cell``. Also returned: where each operation takes each
-    atom, [m, n].
+    Distances are measured in ``cell``. Also returns the image of each atom under each
+    operation, [m, n].
     """
     wrap = _Wrap(cell)
     frac, z = crystal.frac_coords, crystal.atomic_numbers
@@ -318,8 +318,8 @@ def _project_positions(
         shift += wrap((frac[sigma] - translation) @ np.linalg.inv(rotation).T - frac)
         permutations.append(sigma)
     shift /= len(permutations)
-    # permutations and images were picked one by one: only the finished structure shows
-    # whether they fit together
+    # permutations and images were chosen one by one: only the final structure shows if they
+    # are consistent
     ideal = frac + shift
     for rotation, translation, sigma in zip(*operations, permutations, strict=True):
         misfit = wrap(ideal @ rotation.T + translation - ideal[sigma])
@@ -329,11 +329,11 @@ def _project_positions(
 
 
 class _Wrap:
-    """Callable that moves fractional vectors to their image nearest to zero.
+    """Callable that maps fractional vectors to their image nearest to zero.
 
-    Rounding is done in the Niggli-reduced cell: there it gives the shortest image of
-    every vector shorter than half the smallest height, also if the given cell is
-    skewed; longer ones are ambiguous by nature and caught later.
+    Rounding is done in the Niggli-reduced cell, where it gives the shortest image of every
+    vector shorter than half the smallest height, even if the input cell is skewed. Longer
+    vectors are ambiguous and are detected later.
     """
 
     def __init__(self, cell: Floats) -> None:
@@ -350,7 +350,7 @@ class _Wrap:
 
 
 def _standard(ideal: Crystal, *, primitive: bool) -> Crystal:
-    """Standard cell (of spglib) of an exactly symmetric crystal."""
+    """Standard cell (by spglib) of an exactly symmetric crystal."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         found = spglib.standardize_cell(_cell(ideal), to_primitive=primitive, symprec=EXACT)

@@ -1,9 +1,9 @@
-"""Frameworks: guests out, hosts symmetrised, composition kept.
+"""Frameworks: remove the guests, symmetrise the hosts, keep the composition.
 
-Guests are the atoms whose surroundings vary most; without them the rest of a relaxed
-structure is often nearly symmetric (CHGGen, doi:10.1039/d5mh00774g). :func:`refine`
-climbs a ladder of tolerances and makes the hosts exactly symmetric at the steps that
-find more than inversion, as long as their bonds stay what they are.
+Guests are the atoms with the most variable coordination; without them a relaxed structure
+is often nearly symmetric (CHGGen, doi:10.1039/d5mh00774g). :func:`refine` searches a ladder
+of tolerances and symmetrises the hosts exactly at the steps with a space group
+above P-1, if their bonds do not change.
 """
 
 from collections import Counter
@@ -21,22 +21,22 @@ from chggen.structure.coordination import changed_coordination
 from chggen.structure.crystal import Crystal
 from chggen.symmetry.analysis import SymmetrisationError, Symmetrised, space_group, symmetrise
 
-#: Largest difference (Å) between two crystals that count as the same: rounding.
+#: Largest difference (Å) between two crystals that count as equal (rounding).
 _SAME: Final = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
 class Framework:
-    """What :func:`refine` made of a structure; fields as in the ``refined`` table.
+    """Result of :func:`refine`; fields as in the ``refined`` table.
 
     Args:
-        status: ``ok`` or why there is no framework.
-        reason: one line more; empty if ok.
+        status: ``ok`` or the kind of failure.
+        reason: one line of explanation; empty if ok.
         crystal: the hosts only; None unless ok.
-        guests: elements taken out.
-        guest_numbers: atomic numbers of the guests that belong in ``crystal``'s cell.
+        guests: elements removed.
+        guest_numbers: atomic numbers of the guests that belong in the cell of ``crystal``.
         formula_units: formula units of hosts and guests in that cell.
-        ladder_step: step taken, or the step that a refusal is from; None if none.
+        ladder_step: step used, or step of the rejected framework; None if none.
         symprec: distance tolerance of that step, Å.
         angle_tolerance: its angle tolerance, degrees.
         space_group_number: space group of the symmetrised hosts.
@@ -67,13 +67,13 @@ class Framework:
 
     @property
     def n_guests(self) -> int:
-        """Guest atoms that belong in the framework's cell."""
+        """Number of guest atoms that belong in the cell of the framework."""
         return len(self.guest_numbers)
 
 
 @dataclass(frozen=True, eq=False)
 class _Rung:
-    """What one step of the ladder makes of the hosts."""
+    """Result of one step of the ladder."""
 
     framework: Framework
     ideal: Symmetrised
@@ -83,7 +83,7 @@ class _Rung:
         return self.framework.status is Status.OK
 
     def same(self, other: "_Rung") -> bool:
-        """True if both steps found the same operations, and so the same crystal."""
+        """True if both steps found the same operations and thus the same crystal."""
         if (self.ideal.number, self.ideal.order) != (other.ideal.number, other.ideal.order):
             return False
         mine, its = self.ideal.aligned, other.ideal.aligned
@@ -94,31 +94,31 @@ class _Rung:
 def refine(crystal: Crystal, guests: Sequence[str], settings: RefineConfig) -> list[Framework]:
     """Frameworks of a structure: guests removed, hosts symmetrised.
 
-    Every step of the ladder whose space group is above P-1 makes a framework; a step whose
-    operations cannot be imposed is passed over, and so is one that finds what an earlier one
-    found. A framework is refused if hosts would lose or gain bonds with other hosts
+    Every step of the ladder with a space group above P-1 gives a framework; a step is skipped
+    if its operations cannot be imposed or if an earlier step gave the same result. A
+    framework is rejected if hosts would lose or gain bonds with other hosts
     (:func:`chggen.structure.coordination.changed_coordination`; ``keep_coordination``), or if
-    its displacement or strain is past the caps. Of the others,
+    its displacement or strain exceeds the limits. Of the others,
 
-    - ``ladder_choice: first`` takes that of the first step above P-1, as the paper does. If
-      it is refused there is no framework.
-    - ``best`` takes the one with the most operations per cell among that of the first step
-      above P-1 and those of later steps which move no host by more than the first step's
-      symprec: the accuracy at which the structure was found symmetric. So a refused first
-      step does not end the search. (spglib is not monotonic: a later step can find another
-      branch that is nearer.)
+    - ``ladder_choice: first`` selects that of the first step above P-1, as in the paper. If
+      it is rejected there is no framework.
+    - ``best`` selects the one with the most operations per cell among that of the first step
+      above P-1 and those of later steps that move no host by more than the symprec of the
+      first step, the accuracy at which the structure was found symmetric. A rejected first
+      step therefore does not end the search. (spglib is not monotonic: a later step can find
+      another group with smaller displacements.)
 
-    Up to ``frameworks_per_structure`` are given: the one chosen, then the other frameworks
-    that are not refused, the nearest (by largest displacement) first.
+    Up to ``frameworks_per_structure`` are returned: the selected one, then the other
+    frameworks that are not rejected, ordered by their largest displacement.
 
     Args:
         crystal: relaxed structure, guests included.
-        guests: elements to take out.
-        settings: ladder, choice, caps, kind of cell, size limit.
+        guests: elements to remove.
+        settings: ladder, choice, limits, kind of cell, size limit.
 
     Returns:
-        The frameworks, the chosen one first; or one that is not ``ok`` and says why. Never
-        raises for a bad structure.
+        The frameworks, the selected one first; or one that is not ``ok``, with its reason.
+        Never raises for an invalid structure.
     """
     names = tuple(dict.fromkeys(guests))
     numbers = [comp.ATOMIC_NUMBERS[symbol] for symbol in names]
@@ -147,7 +147,7 @@ def refine(crystal: Crystal, guests: Sequence[str], settings: RefineConfig) -> l
 def _climb(
     crystal: Crystal, hosts: Crystal, names: tuple[str, ...], settings: RefineConfig
 ) -> tuple[list[_Rung], list[str]]:
-    """The different results of the steps above P-1, in order, and why others gave none."""
+    """Distinct results of the steps above P-1, in order, and why other steps failed."""
     rungs: list[_Rung] = []
     notes: list[str] = []
     one = settings.ladder_choice == "first" and settings.frameworks_per_structure == 1
@@ -176,7 +176,7 @@ def _climb(
 
 
 def _choose(rungs: Sequence[_Rung], settings: RefineConfig) -> _Rung | None:
-    """The result that ``ladder_choice`` takes; None if there is none that it may take."""
+    """The result selected by ``ladder_choice``; None if no result is allowed."""
     first = rungs[0]
     if settings.ladder_choice == "first":
         return first if first.usable else None
@@ -200,7 +200,7 @@ def _verdict(
     changed: int,
     settings: RefineConfig,
 ) -> Framework:
-    """Framework of a step, or its refusal."""
+    """Framework of a step, or why it is rejected."""
     found = Framework(
         Status.OK,
         names,
@@ -222,7 +222,7 @@ def _verdict(
     if over:
         return replace(found, status=Status.DISPLACEMENT_CAP, reason=over)
     closest, before = closest_pair(ideal.crystal), closest_pair(crystal)
-    # what the relaxed structure had already is no fault of the symmetrisation
+    # properties of the relaxed structure itself are not caused by the symmetrisation
     if closest and closest.ratio < min(1.0, before.ratio if before else 1.0):
         reason = f"after symmetrisation of the hosts: {closest}"
         return replace(found, status=Status.TOO_CLOSE, reason=reason)
@@ -245,7 +245,7 @@ def _verdict(
 
 
 def _over_cap(ideal: Symmetrised, settings: RefineConfig) -> str:
-    """Which cap the symmetrisation exceeds; empty if none."""
+    """Limit that the symmetrisation exceeds; empty if none."""
     for value, cap, what in (
         (ideal.displacement_max, settings.max_displacement, "a host would move {:.2f} Å"),
         (ideal.displacement_rms, settings.max_rms_displacement, "hosts would move {:.2f} Å RMS"),

@@ -1,4 +1,4 @@
-"""Which element is taken out of a structure: the one whose surroundings vary most."""
+"""Choice of the guest element: the one with the most variable coordination."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class Choice:
 
     Args:
         guest: its element.
-        basis: whose coordination decided: of all compositions of the ``system``, or of this
+        basis: coordination data used: of all compositions of the ``system``, or of this
             ``composition`` alone.
-        reason: why the guest of the system was not taken; empty if it was.
+        reason: why the guest of the system was not used; empty if it was.
     """
 
     guest: str
@@ -28,29 +28,29 @@ class Choice:
 
 
 def broadest(entropies: Mapping[str, float], elements: Iterable[str]) -> str:
-    """The element with the broadest coordination numbers (highest entropy).
+    """The element with the broadest distribution of coordination numbers (highest entropy).
 
-    The most electronegative element is never chosen: the paper's coordination analysis
-    (ChemEnv) is of cations, and what is left must be a framework. On equal entropy the
-    less electronegative element is taken; so it is also when no structure is usable.
+    The most electronegative element is never chosen: the coordination analysis of the paper
+    (ChemEnv) is of cations, and the remaining atoms must form a framework. For equal entropy
+    the less electronegative element is chosen, also if no structure is usable.
 
     Args:
-        entropies: nats by element; elements that are absent have none.
-        elements: to choose from.
+        entropies: entropy by element, nats; absent elements have none.
+        elements: elements to choose from.
 
     Raises:
-        CompositionError: fewer than two elements, so that nothing would be left.
+        CompositionError: fewer than two elements, so that no host would remain.
     """
     candidates = _candidates(elements)
     return max(candidates, key=lambda symbol: round(entropies.get(symbol, 0.0), 9))
 
 
 def choose_guests(counts: Mapping[str, CoordinationCounts]) -> dict[str, Choice]:
-    """Guest of every composition of a system, the same one wherever that is possible.
+    """Guest of every composition of a system, the same one wherever possible.
 
-    The element is chosen once, on all structures of all compositions together. A composition
-    that lacks it, or where it is the most electronegative element, gets the broadest of its
-    own elements by its own structures.
+    The element is chosen once, from all structures of all compositions together. For a
+    composition that lacks it, or in which it is the most electronegative element, the guest is
+    chosen from its own elements and structures.
 
     Args:
         counts: coordination numbers by composition (canonical formulas).

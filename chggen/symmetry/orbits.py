@@ -1,9 +1,9 @@
-"""Tasks that keep a space group: orbits chosen, atoms on them, operations known.
+"""Tasks with an imposed space group: Wyckoff orbits, initial positions, operations.
 
-The score is equivariant, so that at a configuration which is invariant under a space group
-it is invariant too: a trajectory that starts on Wyckoff orbits and whose noise keeps them
-stays there (method.md §6). Here such starts are made, for whole cells and for guests in a
-framework.
+The score is equivariant, so it is invariant at a configuration that is invariant under a
+space group: a trajectory that starts on Wyckoff orbits remains on them if its noise preserves
+them (method.md §6). This module makes the initial positions, for whole cells and for guests
+in a framework.
 """
 
 from collections.abc import Sequence
@@ -24,21 +24,21 @@ Floats = NDArray[np.float64]
 #: ``none``, ``auto`` (any group that fits), one space group number, or a range of them.
 Symmetry = Literal["none", "auto"] | int | tuple[int, int]
 
-#: Å within which an image counts as the same site.
+#: Distance (Å) below which an image counts as the same site.
 _SAME: Final = 1e-3
-#: Å that atoms keep from each other at the start, so that it is clear which is which.
+#: Minimum initial distance (Å) between atoms, so that images can be identified.
 _APART: Final = 0.3
-#: Draws of positions and of coordinates before giving up on a space group.
+#: Draws of Wyckoff positions and of coordinates before a space group is abandoned.
 _DRAWS: Final = 4
 _PLACES: Final = 8
-#: Settings tried before a cell counts as impossible.
+#: Settings tried before a cell is abandoned.
 _SETTINGS: Final = 24
-#: Å: tolerance at which a framework shows the group it was given.
+#: Tolerance (Å) at which a framework has its imposed space group.
 _HOST_SYMPREC: Final = 1e-2
 
 
 def wanted(number: int, symmetry: Symmetry) -> bool:
-    """True if a space group is among those asked for."""
+    """True if a space group is among those requested."""
     if isinstance(symmetry, str):
         return symmetry == "auto"
     low, high = (symmetry, symmetry) if isinstance(symmetry, int) else symmetry
@@ -46,18 +46,18 @@ def wanted(number: int, symmetry: Symmetry) -> bool:
 
 
 def impose(task: Task, symmetry: Symmetry) -> Task | str:
-    """Give a task a space group and a start that has it.
+    """Assign a space group and symmetric initial positions to a task.
 
-    Settings that fit the cell are tried in an order drawn by how frequent their space
-    groups are among known crystals. Of guests in a framework only the framework's own
-    group is asked for.
+    Settings that fit the cell are tried in a random order, weighted by the frequency of their
+    space groups among known crystals. For guests in a framework only the space group of the
+    framework is used.
 
     Args:
-        task: what to make; its seed decides everything.
-        symmetry: which space groups are allowed.
+        task: the structure to make; its seed determines the result.
+        symmetry: allowed space groups.
 
     Returns:
-        The task with its symmetry, or why there is none.
+        The task with its symmetry, or why it has none.
     """
     rng = np.random.default_rng([task.seed, 0x5E77])
     hosts = not bool(task.guest.all())
@@ -87,13 +87,13 @@ def _shuffled(settings: Sequence[Setting], rng: np.random.Generator) -> list[Set
 
 
 def _host_settings(task: Task) -> list[Setting]:
-    """The framework's own space group in its cell."""
+    """Settings of the framework's own space group in its cell."""
     host = task.crystal.take(~task.guest)
     cell = (host.cell, host.frac_coords, host.atomic_numbers)
     try:
         data = spglib.get_symmetry_dataset(cell, _HOST_SYMPREC)
         if data is not None:
-            # again, in the setting (origin choice) of the Wyckoff tables
+            # repeated in the setting (origin choice) of the Wyckoff tables
             hall = standard_hall(int(data.number))
             data = spglib.get_symmetry_dataset(cell, _HOST_SYMPREC, hall_number=hall)
     except spglib.SpglibError:
@@ -175,8 +175,8 @@ def _orbit(
 def _misfit(delta: Floats, cell: Floats) -> Floats:
     """Length of fractional vectors that are lattice vectors up to a small misfit, Å.
 
-    Rounding gives no shortest image in a skewed cell, but it does for vectors that are
-    almost lattice vectors, and others only need to come out long.
+    Rounding does not give the shortest image in a skewed cell, but it does for vectors that
+    are almost lattice vectors; for all others it is sufficient that the result is long.
     """
     return np.asarray(np.linalg.norm((delta - np.rint(delta)) @ cell, axis=-1))
 
@@ -199,7 +199,7 @@ def _maps(
 
 
 def exact(crystal: Crystal, symmetry: ImposedSymmetry) -> Crystal:
-    """Nearly symmetric crystal (any image of its atoms) to one that is so to rounding."""
+    """Symmetrise a nearly symmetric crystal (any image of its atoms) up to rounding."""
     frac = crystal.frac_coords
     images = np.einsum("kij,nj->kni", symmetry.rotations, frac) + symmetry.translations[:, None]
     targets = frac[symmetry.permutations]

@@ -1,4 +1,4 @@
-"""The primitive cell of a structure, as it is: no atom is moved onto a symmetric place."""
+"""The primitive cell of a structure, without symmetrisation of its atoms."""
 
 from typing import Final
 
@@ -7,19 +7,19 @@ import spglib
 
 from chggen.structure.crystal import Crystal
 
-#: Distance tolerance (Å) at which translations are found: above the scatter of relaxed
-#: supercells of a perfect crystal, below the distortions that make a true supercell.
+#: Distance tolerance (Å) of translations: above the scatter of relaxed supercells of a
+#: perfect crystal, below the distortions of a true superstructure.
 SYMPREC: Final = 0.05
 
 
 def primitive(crystal: Crystal, symprec: float = SYMPREC) -> Crystal:
-    """The smallest cell that repeats to the crystal; the crystal itself if it is that already.
+    """The primitive cell of a crystal; the crystal itself if it is already primitive.
 
-    Lattice and atoms are not idealised: atoms that a translation makes equal are replaced by
-    their mean place (spglib's ``standardize_cell`` with ``no_idealize``).
+    Lattice and atoms are not idealised: atoms that are equivalent by translation are replaced
+    by their mean position (spglib's ``standardize_cell`` with ``no_idealize``).
 
     Args:
-        crystal: any; one that spglib cannot read comes back as it is.
+        crystal: any crystal; one that spglib cannot process is returned unchanged.
         symprec: distance tolerance, Å.
     """
     if not len(crystal) or not crystal.is_finite:

@@ -1,9 +1,9 @@
-"""Which space groups fit a cell, and their operations in that cell.
+"""Space groups that fit a cell, and their operations in that cell.
 
-A space group fits a cell if its lattice is the cell's: same crystal family, same centring.
-The conventional basis is found by spglib on the empty lattice. Where a lattice can carry a
-group in several ways (which axis of an orthorhombic cell is c, along which vector of a
-monoclinic one the glide runs), each way is a setting of its own. Space groups, settings
+A space group fits a cell if both have the same lattice: same crystal family, same centring.
+spglib finds the conventional basis of the empty lattice. If a lattice can have a group in
+several orientations (which axis of an orthorhombic cell is c, which vector of a monoclinic
+cell is the glide direction), each orientation is a separate setting. Space groups, settings
 and Wyckoff positions are those of International Tables A as in pyxtal (Fredericks et al.,
 doi:10.1016/j.cpc.2020.107810).
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: Å by which a cell may miss the symmetry of its lattice.
+#: Tolerance (Å) of the lattice symmetry of a cell.
 SYMPREC: Final = 5e-3
 _ROUNDING: Final = 1e-6
 
@@ -47,7 +47,7 @@ class Setting:
     Args:
         number: space group number.
         basis: [3, 3] conventional vectors as rows, in units of the cell's vectors.
-        origin: [3] origin of the conventional setting in the cell.
+        origin: [3] origin of the conventional setting, fractional in the cell.
     """
 
     number: int
@@ -56,13 +56,13 @@ class Setting:
 
     @property
     def size(self) -> float:
-        """Volume of the conventional cell over that of the cell."""
+        """Ratio of the volumes of the conventional cell and the cell."""
         return float(abs(np.linalg.det(self.basis)))
 
 
 @cache
 def group(number: int) -> "Group":
-    """Pyxtal's tables of a space group (kept: making them takes a while)."""
+    """Pyxtal's tables of a space group (cached, because they are slow to make)."""
     from pyxtal.symmetry import Group
 
     return Group(number)
@@ -80,7 +80,7 @@ def symbols() -> dict[int, str]:
 
 @cache
 def standard_hall(number: int) -> int:
-    """Hall number (spglib) of the setting that the Wyckoff tables are in."""
+    """Hall number (spglib) of the setting of the Wyckoff tables."""
     ours = {_key(op.rotation_matrix, op.translation_vector) for op in group(number)[0].ops}
     for hall in range(1, 531):
         if int(spglib.get_spacegroup_type(hall).number) == number:
@@ -110,7 +110,7 @@ def bravais_type(number: int) -> Bravais:
 
 
 def lattice_kind(number: int) -> tuple[Bravais, str]:
-    """Bravais type and centring of a space group, as :mod:`chggen.cells.lattice` names them."""
+    """Bravais type and centring of a space group, as in :mod:`chggen.cells.lattice`."""
     return bravais_type(number), _centring(number).replace("R", "P")
 
 
@@ -121,17 +121,17 @@ def _centring(number: int) -> str:
 
 @cache
 def groups_of(holohedry: int) -> tuple[int, ...]:
-    """Space groups whose lattice has the holohedry's space group ``holohedry``."""
+    """Space groups whose lattice has the space group ``holohedry``."""
     low, high = _FAMILIES[family(holohedry)]
     return tuple(n for n in range(low, high + 1) if _centring(n) == _centring(holohedry))
 
 
 def _ways(number: int) -> list[Ints]:
-    """Bases in which a lattice's standard basis can carry a group, as rows."""
+    """Bases of a group relative to the standard basis of its lattice, as rows."""
     name, letter = family(number), symbols()[number][0]
     if name == "orthorhombic":
         orders = list(itertools.permutations(range(3)))
-        if letter == "C":  # the centred face stays between the first two axes
+        if letter == "C":  # the centred face remains between the first two axes
             orders = [(0, 1, 2), (1, 0, 2)]
         elif letter == "A":
             orders = [(2, 0, 1), (2, 1, 0)]
@@ -154,10 +154,10 @@ def settings_of(cell: Floats, symprec: float = SYMPREC) -> list[Setting]:
 
     Args:
         cell: 3×3 row vectors in Å, primitive for its lattice.
-        symprec: how far (Å) the cell may miss its lattice's symmetry.
+        symprec: tolerance (Å) of the lattice symmetry of the cell.
 
     Returns:
-        Settings by space group number; none if spglib has no verdict on the cell.
+        Settings by space group number; empty if spglib fails on the cell.
     """
     try:
         data = spglib.get_symmetry_dataset((cell, [[0.0] * 3], [1]), symprec)
@@ -182,7 +182,7 @@ def operations(setting: Setting) -> tuple[Ints, Floats]:
         [0, 1); the identity is first.
 
     Raises:
-        ValueError: the cell is not one of the group's lattice (a skewed supercell, say).
+        ValueError: the cell does not have the lattice of the group (e.g. a skewed supercell).
     """
     basis = setting.basis
     back = np.linalg.inv(basis)

@@ -1,12 +1,13 @@
-"""Which Wyckoff positions a composition may occupy, drawn with a prior from known crystals.
+"""Random Wyckoff positions of a composition, with a prior from known crystals.
 
-The number of combinations explodes in groups of low symmetry, so they are not listed but
-drawn exactly: for each element the weights of all ways to reach its count are summed by
-recursion over the positions (a generating function) and one way is drawn backwards; draws
-in which two elements want the same position without freedom are drawn again. A way's
-weight depends on its orbits and their free coordinates as it does among known crystals,
-where orbits are few and, given the group, rather free (else the group would be a higher
-one). ``docs/fit_symmetry_prior.py`` fitted the two prices and counted the space groups.
+The number of combinations is too large to list in groups of low symmetry, so they are sampled
+exactly. For each element the weights of all combinations with its number of sites are summed
+by recursion over the positions (a generating function), and one combination is drawn
+backwards. If two elements occupy the same position without free coordinates, the draw is
+repeated. The weight of a combination depends on its number of orbits and free coordinates, as
+fitted to known crystals, where orbits are few and have rather many free coordinates for their
+group (otherwise the symmetry would be higher). ``docs/fit_symmetry_prior.py`` fitted the two
+costs and counted the space groups.
 """
 
 import json
@@ -27,7 +28,7 @@ from chggen.symmetry.settings import Setting
 Floats = NDArray[np.float64]
 
 PRIOR: Final = "symmetry_prior.json"
-#: Draws until positions without freedom do not clash.
+#: Largest number of draws to avoid conflicts of positions without free coordinates.
 _TRIES: Final = 60
 
 
@@ -36,7 +37,7 @@ class Position:
     """A Wyckoff position.
 
     Args:
-        letter: as in International Tables.
+        letter: Wyckoff letter as in International Tables.
         multiplicity: sites in the conventional cell.
         freedom: free coordinates, 0 to 3.
     """
@@ -69,18 +70,18 @@ def prior() -> Mapping[str, Any]:
 
 
 def group_weight(number: int) -> float:
-    """Frequency of a space group among known crystals, never zero."""
+    """Frequency of a space group among known crystals; never zero."""
     return float(prior()["counts"].get(str(number), 0)) + 0.5
 
 
 def ways(number: int, count: int, orbit: float, freedom: float) -> Floats:
-    """Summed weights of reaching 0 … ``count`` sites, one row per number of positions used.
+    """Summed weights of combinations with 0 … ``count`` sites, by number of positions used.
 
     Args:
         number: space group.
         count: sites of one element in the conventional cell.
-        orbit: price of an orbit.
-        freedom: price of a free coordinate.
+        orbit: cost of an orbit.
+        freedom: cost of a free coordinate.
 
     Returns:
         [p + 1, count + 1]: row i uses the first i positions only.
@@ -91,7 +92,7 @@ def ways(number: int, count: int, orbit: float, freedom: float) -> Floats:
         weight = math.exp(-orbit - freedom * position.freedom)
         table[i + 1] = table[i]
         for total in range(position.multiplicity, count + 1):
-            # a position without freedom holds one orbit at most
+            # a position without free coordinates has at most one orbit
             source = table[i + 1] if position.freedom else table[i]
             table[i + 1, total] += weight * source[total - position.multiplicity]
     return table
@@ -114,7 +115,7 @@ def conventional_counts(
 
 
 def is_possible(setting: Setting, numbers: Sequence[int] | NDArray[np.int64]) -> bool:
-    """True if every element by itself fits on the positions of a setting."""
+    """True if each element alone fits on the positions of a setting."""
     counts = conventional_counts(setting, numbers)
     return counts is not None and all(_ways(setting.number, c)[-1, -1] > 0 for c in counts.values())
 
@@ -130,7 +131,7 @@ def draw(
         rng: random numbers.
 
     Returns:
-        A combination, or None if none was found (there may be none).
+        A combination, or None if none was found (possibly because none exists).
     """
     counts = conventional_counts(setting, numbers)
     if counts is None or not is_possible(setting, numbers):
@@ -144,13 +145,13 @@ def draw(
 
 
 def _draw_element(number: int, count: int, rng: np.random.Generator) -> list[Position]:
-    """One way to place ``count`` sites, with the probability of its weight."""
+    """One combination of ``count`` sites, drawn with probability proportional to its weight."""
     table, every = _ways(number, count), positions(number)
     chosen: list[Position] = []
     i, left = len(every), count
     while left or i:
         position = every[i - 1]
-        # either position i is (no longer) used, or one orbit of it is among the chosen
+        # either position i is not used (any more), or one of its orbits is selected
         if rng.random() * table[i, left] < table[i - 1, left]:
             i -= 1
             continue
