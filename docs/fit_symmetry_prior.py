@@ -2,9 +2,9 @@
 
     python docs/fit_symmetry_prior.py train.csv.gz
 
-Space groups are counted at 0.01 Å. The price of an orbit and of a free coordinate maximise
-the likelihood of the Wyckoff positions, given space group and composition, of a sample of
-the structures.
+Space groups are counted with a tolerance of 0.01 Å. The costs of an orbit and of a free
+coordinate maximise the likelihood of the Wyckoff positions of a sample of the structures, given
+space group and composition.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ from chggen.symmetry import wyckoff
 
 SYMPREC = 0.01
 SAMPLE = 4000
-#: Number of orbits, of free coordinates, space group, sites per element (conventional).
+#: Numbers of orbits and free coordinates, space group, sites per element (conventional cell).
 Record = tuple[int, int, int, tuple[int, ...]]
 
 
 def record(cell: np.ndarray, frac: np.ndarray, numbers: np.ndarray) -> Record | None:
-    """What the fit needs to know of a crystal."""
+    """Data of a crystal for the fit."""
     try:
         data = spglib.get_symmetry_dataset((cell, frac, numbers), SYMPREC)
     except spglib.SpglibError:
@@ -46,7 +46,7 @@ def record(cell: np.ndarray, frac: np.ndarray, numbers: np.ndarray) -> Record | 
 
 
 def main() -> None:
-    """Count, fit, write."""
+    """Count, fit and write."""
     path = Path(sys.argv[1])
     data = StructureData.from_csv(path, Path("runs/symmetry"))
     ends = np.cumsum(data.sizes)

@@ -1,4 +1,4 @@
-"""Draw docs/picture.png from the demo's tables: what a campaign finds, at one look."""
+"""Draw docs/picture.png, an overview of the results, from the tables of the demo."""
 
 import sys
 from pathlib import Path
@@ -79,14 +79,14 @@ def draw_cell(axes: plt.Axes, row: parquet.Row) -> None:
 
 
 def subscripts(formula: str) -> str:
-    """Formula with its numbers lowered, for matplotlib."""
+    """Formula with subscripts, for matplotlib."""
     return "".join(f"$_{c}$" if c.isdigit() else c for c in formula)
 
 
 def draw_rates(axes: plt.Axes, report: list[parquet.Row], compositions: list[str]) -> None:
     """Symmetry success rates of free draws, with their intervals."""
     for row in report:
-        # what was imposed says nothing about the model
+        # imposed space groups are not evidence about the model
         if (row["quantity"], row["draw_kind"]) != ("symmetric", "free"):
             continue
         if row["composition"] not in compositions or row["route"] not in COLOURS or not row["n"]:

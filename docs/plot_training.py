@@ -17,7 +17,7 @@ WINDOW = 12  # records per point
 
 
 def main() -> None:
-    """Loss over training steps, running median."""
+    """Plot the running median of the loss over training steps."""
     figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     for path in sorted((HERE / "training").glob("*.jsonl")):
         records = [json.loads(line) for line in path.read_text().splitlines()]
