@@ -1,9 +1,9 @@
-# make demo        environment, the demo campaign, where to look
-# make demo-dft    a campaign with a free DFT code (GPAW) at its end
+# make demo        environment, the demo campaign, paths of the results
+# make demo-dft    a campaign that ends with a free DFT code (GPAW)
 # make test        environment, all tests that need no cluster
-# make test-slurm  a campaign on a real SLURM of one node (Debian packages, root)
+# make test-slurm  a campaign on a real one-node SLURM (Debian packages, root)
 # make lint        ruff, mypy, import-linter, snakefmt, snakemake --lint
-# make bench       the measurements behind the claims about speed
+# make bench       the measurements of speed in the docs
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 VENV := .venv
@@ -14,7 +14,7 @@ DFT_STAMP := $(VENV)/.chggen-gpaw
 DFT_LIBRARIES := g++ libxc-dev libopenblas-dev libfftw3-dev
 HAS_DFT_LIBRARIES := echo 'int main() {}' | g++ -x c++ -include xc.h - -lxc -lopenblas -o /dev/null 2>/dev/null
 
-# the first interpreter that is new enough
+# the first interpreter of at least version 3.12
 PYTHON := $(shell for p in python3.13 python3.12 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$p && break; done)
 
@@ -40,8 +40,8 @@ demo: env
 	&& ls results/*/report.html \
 	&& echo "and at the table: $(BIN)/chggen show results/Zn-P-S/screened.parquet --sort decomposition_energy"
 
-# GPAW, built here against the libraries of the machine; GPAW_CONFIG names another
-# description of them than envs/gpaw_siteconfig.py
+# GPAW, compiled against the libraries of the machine; GPAW_CONFIG replaces the default
+# siteconfig, envs/gpaw_siteconfig.py
 dft-env: $(DFT_STAMP)
 
 $(DFT_STAMP): $(STAMP) envs/gpaw_siteconfig.py
@@ -61,7 +61,7 @@ demo-dft: dft-env
 test: env
 	$(BIN)/python -m pytest
 
-# what it starts it stops, whatever the tests say
+# stops the cluster even if tests fail
 test-slurm: env
 	$(BIN)/python tests/slurm/cluster.py start
 	$(BIN)/python -m pytest tests/slurm; result=$$?; \
@@ -83,7 +83,7 @@ bench: env
 	$(BIN)/python benchmarks/generate.py
 
 # DATA and VALIDATION are CSV files with a cif column (mp_20, mpts_52); without DATA the
-# structures come from the Materials Project with the key in MP_API_KEY
+# structures are taken from the Materials Project with the key in MP_API_KEY
 train: env
 	$(BIN)/chggen train $(if $(DATA),--data $(DATA)) $(if $(VALIDATION),--validation $(VALIDATION)) \
 		$(if $(OUTPUT),--output $(OUTPUT))

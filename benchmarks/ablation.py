@@ -1,12 +1,12 @@
-"""What matters in the score network, at equal training cost.
+"""Ablation of the score network at equal training cost.
 
     python benchmarks/ablation.py --data train.csv.gz --validation val.csv.gz [--minutes 5]
 
-Every variant trains for the same CPU minutes (after compilation, one thread) with its own
-schedule ending there, and its averaged weights are judged on the first ``--judged``
-validation structures: error per component E|u + e|²/3 by noise level, mean of the noise
-left out (``centred`` in the model card). Results go to ``--json`` after each variant; a
-variant that is there already is not done again.
+Every variant trains for the same CPU minutes (after compilation, one thread) with a schedule
+that ends at this time. Its averaged weights are evaluated on the first ``--judged`` validation
+structures: error per component E|u + e|²/3 by noise level, without the mean of the noise
+(``centred`` in the model card). Results are written to ``--json`` after each variant; variants
+that are already in the file are skipped.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from chggen.diffusion.objective import error_by_level
 from chggen.diffusion.settings import PRESETS, Preset
 from chggen.diffusion.training import LEVELS, Trainer, finish
 
-WARM = 12  # steps before the clock starts: compilation, kernels
-TIMED = 25  # steps whose mean cost sets the length of the schedule
+WARM = 12  # steps before timing starts: compilation, kernels
+TIMED = 25  # steps whose mean time sets the length of the schedule
 
 #: Variants as changes of the preset ``small`` (network, training).
 VARIANTS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
@@ -44,7 +44,7 @@ VARIANTS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 
 
 def main() -> None:
-    """Train and judge every variant."""
+    """Train and evaluate every variant."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--data", type=Path, required=True, help="CSV with a cif column")
     parser.add_argument("--validation", type=Path, required=True, help="the same")
@@ -67,7 +67,7 @@ def main() -> None:
             training=small.training.model_copy(update=training),
         )
         trainer = trained(preset, data, 60 * args.minutes)
-        # kept, so that recovery can be measured too (chggen evaluate --checkpoint)
+        # saved, so that recovery can also be measured (chggen evaluate --checkpoint)
         folder = args.cache / str(len(found))
         folder.mkdir(parents=True, exist_ok=True)
         finish(trainer, folder, None, lambda _record: None)
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def trained(preset: Preset, data: StructureData, seconds: float) -> Trainer:
-    """Train for a number of CPU seconds, the schedule ending with them."""
+    """Train for a number of CPU seconds, with a schedule that ends at this time."""
     torch.compiler.reset()
     trainer = Trainer.start(preset, data, 1000, "cpu", compiled=True)
     trainer.total = 10**6

@@ -1,15 +1,15 @@
-"""Largest deviations of the batched CHGNet from chgnet's own, over varied cells.
+"""Largest deviations of the batched CHGNet from the original, over various cells.
 
     python benchmarks/agreement.py [--n 520] [--seed 0] [--batch 400]
 
 Cells: disturbed prototypes and their supercells (up to 152 atoms), random solids of 1 to 40
-atoms of the elements to bismuth, skewed and flat settings, single atoms, cells without
-angles. Those with isolated atoms, where CHGNet's own graph is refused, are counted apart:
-ours must be finite there, and is compared with nothing.
+atoms of the elements up to bismuth, skewed and flat settings, single atoms, cells without
+angles. Cells with isolated atoms, for which chgnet raises an error, are counted separately:
+the results of chggen must be finite there and are not compared.
 
 Printed per kind: cells; largest difference of energy (eV/atom), force (eV/Å), stress (GPa),
-magnetic moment (Bohr magnetons); and of force and stress over the largest in the cell, where
-that exceeds 1 eV/Å or 1 GPa: rounding in single precision grows with it.
+magnetic moment (Bohr magnetons); and of force and stress relative to the largest value in the
+cell, if that exceeds 1 eV/Å or 1 GPa, because rounding in single precision grows with it.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def varied(n: int, rng: np.random.Generator) -> Iterator[tuple[str, Structure]]:
-    """Cells of all kinds, in turn."""
+    """Cells of all kinds, alternating."""
     base = [*cells.prototypes(), *cells.prototypes()]
     for i in range(n):
         crystal = base[rng.integers(len(base))]
@@ -109,7 +109,7 @@ def random_solid(n: int, rng: np.random.Generator) -> Structure:
         structure = Structure(
             lattice, [Element.from_Z(int(z)) for z in numbers], rng.random((n, 3))
         )
-        for _ in range(60):  # pairs that are too close take new places
+        for _ in range(60):  # atoms that are too close get new positions
             distance = structure.distance_matrix + 9 * np.eye(n)
             close = np.unique(np.argwhere(np.triu(distance < 1.5))[:, 0])  # noqa: PLR2004
             if not len(close):
@@ -121,7 +121,7 @@ def random_solid(n: int, rng: np.random.Generator) -> Structure:
 def evaluate(
     model: CHGNetModel, structures: list[Structure], batch_atoms: int
 ) -> list[tuple[np.ndarray, ...]]:
-    """Energy per atom, forces, stress (GPa), moments of each, computed in batches."""
+    """Energy per atom, forces, stress (GPa) and moments of each structure, in batches."""
     from torch_sim.io import structures_to_state
 
     results, batch = [], []
@@ -143,7 +143,7 @@ def evaluate(
 def compare(
     found: list[tuple[str, Structure]], ours: list[tuple[np.ndarray, ...]]
 ) -> dict[str, list[list[float]]]:
-    """Per kind, deviations of every cell in the order of the header."""
+    """Deviations of every cell by kind, in the order of the header."""
     from chgnet.model import CHGNet
 
     with contextlib.redirect_stdout(io.StringIO()):

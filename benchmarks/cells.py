@@ -1,4 +1,4 @@
-"""Structures that the benchmarks relax: known crystals, disturbed, and generated cells."""
+"""Structures for the benchmarks: perturbed known crystals and generated cells."""
 
 import tempfile
 from pathlib import Path
@@ -19,7 +19,7 @@ LEAST_ATOMS = 4
 
 
 def made_up(n: int, rng: np.random.Generator) -> list[Structure]:
-    """Disturbed prototypes and random Zn-P-S cells, half and half."""
+    """Perturbed prototypes and random Zn-P-S cells, half of each."""
     formulas = ["ZnP2S6", "Zn2P2S7"]
     return known(n // 2, rng) + [
         random_cell(formulas[i % 2], 1 + i % 4 // 2, rng) for i in range(n - n // 2)
@@ -27,7 +27,7 @@ def made_up(n: int, rng: np.random.Generator) -> list[Structure]:
 
 
 def generated(n: int, rng: np.random.Generator) -> list[Structure]:
-    """Raw structures of the shipped score network in sampled cells, 9 to 22 atoms."""
+    """Unrelaxed structures of the packaged score network in sampled cells, 9 to 22 atoms."""
     found: list[Structure] = []
     settings = GenerateConfig(candidates=1)
     with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +43,7 @@ def generated(n: int, rng: np.random.Generator) -> list[Structure]:
 
 
 def known(n: int, rng: np.random.Generator, path: str | None = None) -> list[Structure]:
-    """Disturbed crystals of 4 to 38 atoms, of a CSV file if given, else prototypes."""
+    """Perturbed crystals of 4 to 38 atoms, from a CSV file if given, otherwise prototypes."""
     if path is not None:
         return from_csv(path, n, rng)
     base = [
@@ -82,14 +82,14 @@ def prototypes() -> list[Structure]:
 
 
 def disturbed(structure: Structure, rng: np.random.Generator) -> Structure:
-    """A crystal with strained cell (3 %) and displaced atoms (0.1 Å per coordinate)."""
+    """A crystal with a strained cell (3 %) and displaced atoms (0.1 Å per coordinate)."""
     lattice = Lattice(structure.lattice.matrix @ (np.eye(3) + rng.normal(0, 0.03, (3, 3))))
     shift = rng.normal(0, 0.1, (len(structure), 3)) @ np.linalg.inv(lattice.matrix)
     return Structure(lattice, structure.species, structure.frac_coords + shift)
 
 
 def random_cell(formula: str, units: int, rng: np.random.Generator) -> Structure:
-    """A cell of 24 Å³ per atom with atoms at random, no two closer than 1.6 Å."""
+    """A cell of 24 Å³ per atom with random positions, at least 1.6 Å apart."""
     species = [el for el, k in parse_formula(formula).items() for _ in range(k * units)]
     while True:
         angles, lengths = rng.uniform(70, 110, 3), np.exp(rng.uniform(-0.4, 0.4, 3))
@@ -105,7 +105,7 @@ def random_cell(formula: str, units: int, rng: np.random.Generator) -> Structure
 
 
 def from_csv(path: str, n: int, rng: np.random.Generator) -> list[Structure]:
-    """Disturbed crystals of a CSV file (column ``cif``), 4 to 38 atoms each."""
+    """Perturbed crystals of a CSV file (column ``cif``), 4 to 38 atoms each."""
     table = pd.read_csv(path, usecols=["cif"])
     found: list[Structure] = []
     for place in rng.permutation(len(table)):

@@ -2,9 +2,9 @@
 
     python benchmarks/gpaw_convergence.py --vary cutoff [--functional r2SCAN] [--kpoint-density 4]
 
-Structures as in their files, not relaxed; the engine itself computes. One setting is varied
-at a time. Per value: formation energy of the compound (eV/atom), its difference from that at
-the finest value (meV/atom), and seconds of wall time of all phases together.
+The structures are those of the files, not relaxed, computed with the engine of the campaign.
+One setting is varied at a time. Printed per value: formation energy of the compound (eV/atom),
+its difference from the finest value (meV/atom), and the total wall time of all phases (s).
 """
 
 import argparse
@@ -18,7 +18,7 @@ from chggen.dft.gpaw import Gpaw
 from chggen.errors import Status
 from chggen.structure.crystal import Crystal
 
-#: The campaign's settings, and what each of them is varied over; the last is the finest.
+#: Settings of the campaign, and the values of each series; the last is the finest.
 BASE = {"cutoff": 500.0, "kpoint_density": 4.0, "smearing": 0.05}
 SERIES = {
     "cutoff": [400.0, 500.0, 600.0, 700.0],
@@ -52,7 +52,7 @@ def main() -> None:
 def formation(
     phases: dict[str, Structure], compound: str, setting: dict[str, float], functional: str
 ) -> tuple[float, float]:
-    """Formation energy in eV/atom, and seconds of all phases."""
+    """Formation energy in eV/atom, and total seconds of all phases."""
     found = {name: energy(phase, setting, functional) for name, phase in phases.items()}
     parts = Composition(compound).fractional_composition
     elements = sum(share * found[element.symbol][0] for element, share in parts.items())

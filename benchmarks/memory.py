@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py [--sizes 100,250,500,1000,2500,5000] [--device cpu]
 
-Each size runs in a process of its own: three steps of disturbed prototypes (4 to 38 atoms),
-as many as make up that number of atoms. Seconds are those of the CPU, on one thread. Memory
-is the largest resident size over that before the first step (on a GPU, what PyTorch had
-allocated at most).
+Each size runs in a separate process: three steps of perturbed prototypes (4 to 38 atoms), as
+many as needed for that number of atoms. Times are CPU seconds on one thread. Memory is the
+peak resident size minus that before the first step (on a GPU, the peak allocation of
+PyTorch).
 """
 
 import argparse
@@ -52,7 +52,7 @@ def measure(atoms: int, device: str) -> None:
     sizes = np.cumsum([len(structure) for structure in found])
     crystals = [Crystal.from_structure(s) for s in found[: 1 + np.searchsorted(sizes, atoms)]]
     model = load_potential("chgnet-0.3.0", device=torch.device(device))
-    steps(crystals[:1], model, 1)  # kernels compile once
+    steps(crystals[:1], model, 1)  # the first call compiles the kernels
     before = peak(device)
     began = time.process_time()
     steps(crystals, model, STEPS)
@@ -63,7 +63,7 @@ def measure(atoms: int, device: str) -> None:
 
 
 def steps(crystals: list[Crystal], model: CHGNetModel, count: int) -> None:
-    """Steps of a batch: graph, network, gradient, minimiser (its start included)."""
+    """Steps of a batch: graph, network, gradient, minimiser (with its initialisation)."""
     from torch_sim.io import structures_to_state
 
     bfgs = BFGS(relax_cell=True, device=model.device)
@@ -77,7 +77,7 @@ def steps(crystals: list[Crystal], model: CHGNetModel, count: int) -> None:
 
 
 def peak(device: str) -> float:
-    """Largest memory so far, MiB."""
+    """Peak memory so far, MiB."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -1,11 +1,11 @@
-"""What the workflow costs beside its stages, from the logs of a finished local run, as JSON.
+"""Overhead of the workflow, from the logs of a finished local run, as JSON.
 
 python benchmarks/overhead.py DIRECTORY --cores 2 [--results results]
 
-Of the newest run in DIRECTORY that made something: time that Snakemake had its cores, less
-the seconds that the stages' logs say they computed, over the latter. Start-up of Python and
-imports count as overhead, and so do cores that had nothing to do. Only right for a run that
-began with empty results, one thread per job.
+For the newest run in DIRECTORY that produced output: core time of Snakemake minus the computing
+time in the logs of the stages, divided by the latter. The start of Python, imports and idle
+cores count as overhead. Valid only for a run that started without results, with one thread per
+job.
 """
 
 import argparse
@@ -19,7 +19,7 @@ DONE = re.compile(r": done in ([\d.]+) s$", re.MULTILINE)
 
 
 def main() -> None:
-    """Read the logs, print the figures."""
+    """Read the logs and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--cores", type=int, required=True)
@@ -34,7 +34,7 @@ def main() -> None:
     wall = 86400 * days + 3600 * hours + 60 * minutes + seconds
     logs = (given.directory / given.results / "logs").rglob("*.log")
     began = datetime.strptime(newest.name[:17], "%Y-%m-%dT%H%M%S").timestamp()  # noqa: DTZ007
-    # other systems may have been made in the same folder before
+    # the folder may contain results of other systems from earlier runs
     texts = [path.read_text() for path in logs if path.stat().st_mtime > began]
     stages = sum(float(found) for text in texts for found in DONE.findall(text))
     figures = {

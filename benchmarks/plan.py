@@ -20,13 +20,13 @@ ROOT = Path(__file__).parents[1]
 
 
 def formulas(count: int) -> list[str]:
-    """So many different reduced formulas of Zn, P and S."""
+    """The given number of different reduced formulas of Zn, P and S."""
     numbers = (n for n in itertools.product(range(1, 9), repeat=3) if math.gcd(*n) == 1)
     return [f"Zn{a}P{b}S{c}" for a, b, c in itertools.islice(numbers, count)]
 
 
 def main() -> None:
-    """Plan, and say what it took."""
+    """Plan, and print time and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--compositions", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=100)

@@ -3,13 +3,13 @@
     python benchmarks/relax.py [--json] [--n 96] [--seed 0] [--from mixed] [--table OUT.csv]
 
 Both relax the same structures with CHGNet 0.3.0 on one thread, cells free, until no force
-exceeds 0.1 eV/Å and no stress component 0.5 GPa. (StructOptimizer's own criterion on the
-cell, 0.1 eV per atom of virial, is replaced by that; it costs it nothing to test.)
+exceeds 0.1 eV/Å and no stress component 0.5 GPa. (These replace StructOptimizer's own criterion
+on the cell, 0.1 eV per atom of virial; the test takes no additional time.)
 
-``--from mixed``: half disturbed crystals of 4 to 38 atoms (3 % strain, 0.1 Å), half raw
-structures of the shipped score network in the demo's compositions, without candidates.
-``made-up``: half disturbed, half random Zn-P-S cells. ``generated``: the network's alone.
-A CSV file (column ``cif``): like ``mixed``, with its crystals as the known ones.
+``--from mixed``: half perturbed crystals of 4 to 38 atoms (3 % strain, 0.1 Å), half unrelaxed
+structures of the packaged score network in the compositions of the demo, without candidates.
+``made-up``: half perturbed prototypes, half random Zn-P-S cells. ``generated``: only structures
+of the network. A CSV file (column ``cif``): like ``mixed``, with the crystals of the file.
 
 Reported:
     ratio: CPU seconds of StructOptimizer over ours, for all structures
@@ -20,8 +20,8 @@ Reported:
     energy_agreement_share: of the structures that both converge, the share whose energies
         agree within 2 meV/atom or where ours is lower
     equal_share, lower_share, higher_share: within 2 meV/atom, ours lower, ours higher
-    known_agreement_share, generated_agreement_share: the agreement, per kind
-    median_difference: ours minus theirs, eV/atom, of those both converge
+    known_agreement_share, generated_agreement_share: the agreement by kind
+    median_difference: ours minus theirs, eV/atom, for structures that both converge
     n: structures
 """
 
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def choose(source: str, n: int, rng: np.random.Generator) -> tuple[list[Structure], list[str]]:
-    """Structures and what kind each is."""
+    """Structures and the kind of each."""
     if source == "generated":
         return cells.generated(n, rng), ["generated"] * n
     if source == "made-up":
@@ -87,10 +87,10 @@ def choose(source: str, n: int, rng: np.random.Generator) -> tuple[list[Structur
 
 
 def use_one_thread() -> None:
-    """Start over, if need be, with one thread in every library.
+    """Restart the process, if necessary, with one thread in every library.
 
-    With two, OpenBLAS waits for itself, and the reference, whose cell filter solves many
-    6×6 systems, looks ten times slower than it is.
+    With two threads OpenBLAS waits for itself, and the reference, whose cell filter solves
+    many 6×6 systems, appears ten times slower than it is.
     """
     torch.set_num_threads(1)
     if any(os.environ.get(name) != "1" for name in THREADS):
@@ -99,11 +99,11 @@ def use_one_thread() -> None:
 
 
 def measure(structures: list[Structure], kinds: list[str]) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Relax with both; rows per structure, and the figures of the module's docstring."""
+    """Relax with both; returns rows per structure and the figures listed above."""
     model = load_potential("chgnet-0.3.0")
     crystals = [Crystal.from_structure(s) for s in structures]
     settings = RelaxConfig(fmax=FMAX, smax=SMAX)
-    relax(crystals[:2], RelaxConfig(max_steps=2), model=model)  # kernels compile once
+    relax(crystals[:2], RelaxConfig(max_steps=2), model=model)  # compiles the kernels
     rows, ours = timed(lambda: relax(crystals, settings, model=model))
     reference = struct_optimizer(structures, settings.max_steps)
     table = pd.DataFrame(
@@ -152,16 +152,16 @@ def timed[T](action: Callable[[], T]) -> tuple[T, float]:
 
 
 def struct_optimizer(structures: list[Structure], max_steps: int) -> pd.DataFrame:
-    """What chgnet's own relaxer makes of structures, with the same criteria."""
+    """Results of the relaxer of chgnet with the same criteria."""
     from ase.optimize import FIRE
     from chgnet.model import CHGNet, StructOptimizer
 
     class SameCriteria(FIRE):  # type: ignore[misc]
-        """Its usual optimiser, that ends where ours ends."""
+        """Its default optimiser with our convergence criteria."""
 
         def gradient_converged(self, gradient: np.ndarray) -> bool:
             del gradient
-            atoms = self.atoms.atoms  # of the cell filter; all from the calculator's cache
+            atoms = self.atoms.atoms  # behind the cell filter; values are cached
             stress = np.abs(atoms.get_stress()).max() * GPA_PER_EV_PER_A3
             force = np.linalg.norm(atoms.get_forces(), axis=1).max()
             return bool(force < FMAX and stress < SMAX)
@@ -193,7 +193,7 @@ def struct_optimizer(structures: list[Structure], max_steps: int) -> pd.DataFram
 
 
 def overhead_share(model: CHGNetModel, structures: list[Structure]) -> float:
-    """Share of a model call outside the network, from least times of repeated calls."""
+    """Share of a model call outside the network, from minimum times of repeated calls."""
     from torch_sim.io import structures_to_state
 
     state = structures_to_state(structures, model.device, model.dtype)

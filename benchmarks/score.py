@@ -7,14 +7,14 @@ atoms, random skewed cells) on one thread, the neighbour graph built at each cal
 same routine. The plain formulation is that of e3nn's examples and of NequIP: an edge list,
 ``o3.TensorProduct`` in mode ``uvu`` with weights of a radial network per edge, and
 ``index_add``; ``--jit`` says how e3nn compiles the product (``script`` is its default).
-Calls of the two alternate; times are CPU seconds, the least of each side's calls.
+Calls of the two alternate; times are CPU seconds, the minimum over the calls of each.
 
 Reported:
     ratio: calls per second over those of the plain formulation
     calls_per_second, reference_calls_per_second: per CPU second
-    share_graph: of our call, the neighbour search
-    share_radial: distances to radial weights of all layers
-    share_products: matrices per edge, messages and their sums
+    share_graph: share of the neighbour search in our call
+    share_radial: share of the radial weights of all layers, from distances
+    share_products: share of matrices per edge, messages and their sums
     agreement: largest difference of the two outputs over the largest output
     atoms, neighbours: atoms of the batch; neighbours per atom, mean
 """
@@ -105,7 +105,7 @@ def cpu(action: Callable[[], object]) -> float:
 
 
 def random_cells(atoms: int, rng: np.random.Generator) -> list[Crystal]:
-    """Crystals of the demo's compositions with random cells, ``atoms`` or a few more in all."""
+    """Crystals of the compositions of the demo in random cells, ``atoms`` or a few more."""
     crystals: list[Crystal] = []
     while sum(len(c) for c in crystals) < atoms:
         formula, units = ("ZnP2S6", "Zn2P2S7")[len(crystals) % 2], 1 + int(rng.integers(2))
@@ -133,7 +133,7 @@ def geometry(network: ScoreNetwork, vectors: Tensor, reach: Tensor) -> tuple[lis
 
 
 def radial_part(network: ScoreNetwork, vectors: Tensor, reach: Tensor, neighbours: Tensor) -> None:
-    """What our call spends on the way from vectors to radial weights."""
+    """Part of our call from vectors to radial weights."""
     _, radial = geometry(network, vectors, reach)
     state = torch.zeros(len(neighbours), network.settings.condition)
     for number, convolution in enumerate(convolutions(network)):
@@ -145,14 +145,14 @@ def radial_part(network: ScoreNetwork, vectors: Tensor, reach: Tensor, neighbour
 
 
 def product_part(network: ScoreNetwork, harmonics: list[Tensor], neighbours: Tensor) -> None:
-    """What our call spends on products and sums."""
+    """Part of our call for products and sums."""
     matrices = network.matrices(harmonics)
     n, k = neighbours.shape
     for number, convolution in enumerate(convolutions(network)):
         channels = convolution.channels[: None if number else 1]
         features = [torch.zeros(n, 2 * a + 1, c) for a, c in enumerate(channels)]
         table = convolution.repeated(features)
-        # like the real weights, of one piece's size
+        # same shape as the real weights of one piece
         step = pieces(neighbours)[0].stop
         ready = [torch.ones(step, k, len(convolution.of(a)) * c) for a, c in enumerate(channels)]
         for atoms in pieces(neighbours):
@@ -188,7 +188,7 @@ class PlainConvolution(nn.Module):
         radial: Tensor,
         harmonics: Tensor,
     ) -> list[Tensor]:
-        """As :meth:`Convolution.forward`, of edges (centre, neighbour) [e] each."""
+        """As :meth:`Convolution.forward`, for edges (centre, neighbour), [e] each."""
         c, (centre, other), n = self.inner, edges, len(condition)
         hidden = functional.linear(radial, c.radial_in.weight)
         hidden = hidden + functional.linear(condition, c.centre_in.weight, c.centre_in.bias)[centre]
