@@ -26,6 +26,8 @@ _ISOTOPES: Final = {"D": "H", "T": "H"}
 #: Amounts are fractions with denominators up to the first within the second: the simpler
 #: one is, the fewer decimals it may be rounded to (0.333); others (0.005) must be exact.
 _FRACTIONS: Final = ((12, 5e-4), (24, 5e-5), (200, 1e-9))
+#: Amounts below this are rounding of zero.
+_NOTHING: Final = 1e-8
 #: Most atoms in the formula of an entry: more means that its amounts are no fractions.
 _MOST_ATOMS: Final = 100_000
 #: Difference of atomic fractions above which a structure is of another composition.
@@ -75,10 +77,10 @@ def amounts(given: object) -> dict[str, float]:
         if species.startswith("@"):  # what monty says of the class
             continue
         value = number(amount, f"amount of {shown(species)}")
-        if value < 0:
+        if value < -_NOTHING:
             raise ValueError(f"negative amount of {shown(species)} ({value:g})")
         symbol = element(species)
-        if value > 0:
+        if value > _NOTHING:
             found[symbol] = found.get(symbol, 0.0) + value
     if not found:
         raise ValueError("its composition is empty")

@@ -70,7 +70,8 @@ def check(content: Mapping[str, Any], correction_per_atom: float, contract: Cont
         correction_per_atom: eV/atom.
         contract: the config's.
     """
-    _check_run_type(content.get("parameters"), contract)
+    for place in ("parameters", "data"):  # old entries keep it in the second
+        _check_run_type(content.get(place), contract)
     foreign = _foreign(content.get("energy_adjustments") or [], contract)
     if foreign:
         raise ContractError(f"its energy includes {foreign}, which is no part of {contract}")

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 #: Start of the source of a list that the Materials Project answered with.
 PROJECT: Final = "Materials Project"
 _MP2020: Final = Contract(GGA, MP2020)
+#: Energy (eV/atom) beyond that of any atom, all electrons counted (uranium has 8e5).
+_MOST_ENERGY: Final = 1e7
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def _entries(items: list[Any], path: Path, system: set[str], contract: Contract)
             if not system.issuperset(given):
                 continue
             atoms = sum(given.values())
-            energy, correction = _energy(item)
+            energy, correction = _energy(item, atoms)
             counts = counts_of(given)
             corrections.check(item, correction / atoms, contract)
         except (ValueError, CompositionError) as error:
@@ -200,7 +202,10 @@ def _label(identity: object, index: int) -> str:
     """Name of an entry in tables and messages, in one line."""
     if identity is None or identity == "":
         return f"entry {index}"
-    return " ".join(str(identity).split()) if isinstance(identity, str | int) else shown(identity)
+    if not isinstance(identity, str | int):
+        return shown(identity)
+    text = str(identity).encode("utf-8", "replace").decode()  # a lone surrogate is no text
+    return " ".join(text.split()) or f"entry {index}"
 
 
 def _composition(item: Mapping[str, Any]) -> dict[str, float]:
@@ -226,18 +231,21 @@ def _formula(given: Mapping[str, float]) -> str:
     return " ".join(f"{symbol}{amount:g}" for symbol, amount in given.items())
 
 
-def _energy(item: Mapping[str, Any]) -> tuple[float, float]:
+def _energy(item: Mapping[str, Any], atoms: float) -> tuple[float, float]:
     """Uncorrected energy and correction in eV, of the composition as the file has it."""
     if "energy" not in item:
         raise ValueError("has no energy")
-    energy = number(item["energy"], "energy")
-    adjustments = item.get("energy_adjustments")
-    if not adjustments:
-        given = item.get("correction")
-        return energy, 0.0 if given is None else number(given, "correction")
-    if not isinstance(adjustments, list) or not all(isinstance(a, dict) for a in adjustments):
-        raise ValueError(f"energy_adjustments are {shown(adjustments)}")
-    return energy, sum(_adjustment(a) for a in adjustments)
+    energy, correction = number(item["energy"], "energy"), 0.0
+    adjustments, given = item.get("energy_adjustments"), item.get("correction")
+    if adjustments:
+        if not isinstance(adjustments, list) or not all(isinstance(a, dict) for a in adjustments):
+            raise ValueError(f"energy_adjustments are {shown(adjustments)}")
+        correction = sum(_adjustment(a) for a in adjustments)
+    elif given is not None:
+        correction = number(given, "correction")
+    if not abs(energy + correction) <= _MOST_ENERGY * atoms:
+        raise ValueError(f"energy is {(energy + correction) / atoms:g} eV/atom, beyond any atom")
+    return energy, correction
 
 
 def _adjustment(given: Mapping[str, Any]) -> float:

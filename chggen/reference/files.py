@@ -22,6 +22,8 @@ _FORMULA: Final = ("formula", "pretty_formula")
 _ENERGY: Final = "formation_energy_per_atom"
 _ABOVE: Final = "e_above_hull"
 _LABEL: Final = "material_id"
+#: Formation energy (eV/atom) beyond that of any compound (fluorides reach -4.5).
+_MOST_FORMATION: Final = 100.0
 #: A record closer to the hull than this (eV/atom) is on it.
 _ON_HULL: Final = 1e-8
 #: A derived hull point that other phases make up to this (eV/atom) is a mixture of
@@ -87,6 +89,10 @@ def records(lines: Iterable[str], where: str, elements: Iterable[str]) -> Iterat
     formula = next((name for name in _FORMULA if name in header), None)
     if formula is None or _ENERGY not in header:
         raise ReferenceCoverageError(f"{where} has no column {_FORMULA[0]} or no column {_ENERGY}")
+    known = {*_FORMULA, _ENERGY, _ABOVE, _LABEL}
+    twice = sorted(name for name in known if header.count(name) > 1)
+    if twice:
+        raise ReferenceCoverageError(f"{where} has column {twice[0]} twice")
     for row in reader:
         try:
             given = amounts((row[formula] or "").strip())
@@ -116,11 +122,14 @@ def _record(row: Mapping[str | None, str | None], given: Mapping[str, float], li
 
 def _finite(text: str | None, column: str) -> float:
     try:
-        value = float(text or "")
+        # Python would read "1_5" and digits of other scripts
+        value = float(text if text and text.isascii() and "_" not in text else "")
     except ValueError:
         raise ValueError(f"{column} is {shown(text)}, not a number") from None
     if not math.isfinite(value):
         raise ValueError(f"{column} is {text}, not a finite number")
+    if abs(value) > _MOST_FORMATION:
+        raise ValueError(f"{column} is {text} eV/atom, beyond any compound")
     return value
 
 

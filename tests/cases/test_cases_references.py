@@ -479,3 +479,39 @@ def test_without_key_and_cache_it_is_one_line(tmp_path: Path) -> None:
         given_phases(config, SYSTEM, None)
     assert "\n" not in str(error.value)
     assert fetch(campaign(tmp_path), client=None) == []  # check: nothing is asked for
+
+
+@pytest.mark.parametrize("energy", [1e308, -1e300, 1e15])
+def test_energies_beyond_any_atom(tmp_path: Path, energy: float) -> None:
+    refused(written(tmp_path, LI, O2, LI2O | {"energy": energy}), "li2o", "eV/atom")
+
+
+@pytest.mark.parametrize("amount", [1e-12, -1e-12])
+def test_amounts_that_are_rounding_of_zero(tmp_path: Path, amount: float) -> None:
+    other = LI2O | {"composition": {"Li": 4.0, "O": 2.0, "Na": amount}}
+    assert "li2o" in energies(loaded(written(tmp_path, LI, O2, other)))
+
+
+def test_a_run_type_among_the_data(tmp_path: Path) -> None:
+    other = LI2O | {"parameters": {}, "data": {"run_type": "SCAN"}}
+    refused(written(tmp_path, LI, O2, other), "li2o", "SCAN")
+
+
+@pytest.mark.parametrize("identity", ["a\nb", "\n", "\ud800", 0])
+def test_ids_are_one_line_of_text(tmp_path: Path, identity: Any) -> None:
+    labels = energies(loaded(written(tmp_path, LI, O2, LI2O | {"entry_id": identity})))
+    assert all(label and label.isprintable() and label.encode() for label in labels)
+
+
+@pytest.mark.parametrize("value", ["-1_5", "-1e300", "-١"])
+def test_numbers_of_tables_that_python_would_take(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"formula,formation_energy_per_atom\nLi2O,-2.0\nLi2O2,{value}\n", "utf-8")
+    refused(ReferenceConfig(source="file", path=path), "line 3")
+
+
+def test_a_column_given_twice(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    column = "formation_energy_per_atom"
+    path.write_text(f"formula,{column},{column}\nLi2O,-2.0,-3.0\n")
+    refused(ReferenceConfig(source="file", path=path), column, "twice")
