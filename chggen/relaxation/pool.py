@@ -37,6 +37,7 @@ from chggen.relaxation.verdict import (
     ending,
     read,
     refusal,
+    unskewed,
 )
 from chggen.structure.crystal import Crystal
 from chggen.structure.distances import Floats
@@ -132,6 +133,7 @@ def relax(
 
 def _prepared(index: int, crystal: Crystal, mask: Mask | None, settings: RelaxConfig) -> "_Item":
     """A structure as it starts: repaired, made symmetric, with what may move."""
+    crystal = unskewed(crystal)
     apart = repaired(crystal, settings.min_distance) if settings.repair else None
     start = apart or crystal
     allowed = None if mask is None else holding(mask)

@@ -17,7 +17,7 @@ from chggen.potential.interface import (
     unknown_elements,
 )
 from chggen.structure.composition import SYMBOLS
-from chggen.structure.crystal import Crystal
+from chggen.structure.crystal import Crystal, in_reduced_cell
 from chggen.units import GPA_PER_EV_PER_A3
 
 #: Range of (present / initial volume) outside which a cell has run away.
@@ -81,13 +81,28 @@ def refusal(crystal: Crystal, criteria: Criteria) -> Ending | None:
         return refused
     if density_neighbours(crystal) > MAX_NEIGHBOURS:
         return Status.TOO_CLOSE, f"{crystal.volume_per_atom:.2g} Å³ per atom is too dense"
-    height = float(_volume_and_height(torch.from_numpy(crystal.cell[None]))[1])
+    height = _height(crystal)
     if height < LEAST_HEIGHT:
         return Status.FAILED, f"cell is only {height:.2g} Å high"
     limit, distance = criteria.min_distance, crystal.min_distance
     if distance < limit:
         return Status.TOO_CLOSE, f"shortest distance {distance:.2f} Å, limit {limit:.2f} Å"
     return None
+
+
+def unskewed(crystal: Crystal) -> Crystal:
+    """The crystal in its reduced cell if its own is only flat because it is skewed."""
+    if not crystal.is_finite or _height(crystal) >= LEAST_HEIGHT:
+        return crystal
+    try:
+        reduced = in_reduced_cell(crystal)
+    except ValueError:  # no volume
+        return crystal
+    return reduced if _height(reduced) >= LEAST_HEIGHT else crystal
+
+
+def _height(crystal: Crystal) -> float:
+    return float(_volume_and_height(torch.from_numpy(crystal.cell[None]))[1])
 
 
 def _refused_content(crystal: Crystal, criteria: Criteria) -> Ending | None:

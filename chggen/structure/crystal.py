@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chggen.errors import TableError
-from chggen.structure.distances import Floats, shortest_distance
+from chggen.structure.distances import Floats, reduced_cell, shortest_distance
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -123,6 +123,18 @@ class Crystal:
         """Only the atoms picked by an index or boolean mask."""
         pick = np.asarray(index)
         return type(self)(self.cell, self.atomic_numbers[pick], self.frac_coords[pick])
+
+
+def in_reduced_cell(crystal: Crystal) -> Crystal:
+    """The same atoms in the same order and places, in the Minkowski-reduced cell.
+
+    Raises:
+        ValueError: the cell has no volume.
+    """
+    cell = reduced_cell(crystal.cell)
+    # integer up to rounding: takes fractional coordinates to the reduced cell
+    change = np.round(crystal.cell @ np.linalg.inv(cell))
+    return Crystal.of(cell, crystal.atomic_numbers, crystal.frac_coords @ change)
 
 
 def has_structure(row: Mapping[str, Any]) -> bool:

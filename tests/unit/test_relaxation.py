@@ -355,3 +355,17 @@ def test_in_double_precision_a_short_relaxation_does_not_depend_on_its_batch():
         assert row.energy_per_atom == pytest.approx(alone.energy_per_atom, abs=1e-8)
         np.testing.assert_allclose(row.crystal.cell, alone.crystal.cell, atol=1e-6)
         np.testing.assert_allclose(row.crystal.frac_coords, alone.crystal.frac_coords, atol=1e-6)
+
+
+def test_a_skewed_cell_is_relaxed_as_its_lattice(model):
+    """A cell may be 0.07 Å high only because its vectors are long."""
+    start = salt(seed=3)
+    change = np.array([[1, 0, 1], [0, 1, 0], [36, 1850, 37]])
+    skewed = Crystal.of(
+        change @ start.cell, start.atomic_numbers, start.frac_coords @ np.linalg.inv(change)
+    )
+    assert np.linalg.det(change) == pytest.approx(1.0)
+    plain, other = relax([start, skewed], SETTINGS, model=model)
+    assert other.status == Status.OK
+    assert other.energy_per_atom == pytest.approx(plain.energy_per_atom, abs=1e-3)
+    assert other.max_displacement is not None
