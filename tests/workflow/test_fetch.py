@@ -63,7 +63,8 @@ def test_the_materials_project_is_asked_before_the_first_job(
 
     result = snakemake(*given, cwd=tmp_path)  # the service cannot be reached
     assert result.returncode != 0
-    assert "chggen: Materials Project: no entries of S-Zn (OSError" in result.stdout
+    said = "systems.Zn-S.reference: Materials Project: no entries of S-Zn (OSError"
+    assert f"chggen: {said}" in result.stdout
     assert "Traceback" not in result.stdout
     assert KEY not in result.stdout
     assert not table.exists()
