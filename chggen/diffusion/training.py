@@ -4,7 +4,6 @@ All random numbers of a step are derived from (seed, epoch, step), so that a run
 killed and resumed uses the same batches and noise as an uninterrupted one.
 """
 
-import json
 import math
 import platform
 import time
@@ -15,10 +14,9 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from chggen.diffusion import state
 from chggen.diffusion.batch import Batch
 from chggen.diffusion.checkpoint import save_network
 from chggen.diffusion.data import StructureData
@@ -32,7 +30,6 @@ from chggen.diffusion.objective import (
 )
 from chggen.diffusion.settings import Preset, TrainingSettings
 from chggen.errors import CheckpointError
-from chggen.run.atomic import write_bytes
 from chggen.structure.composition import SYMBOLS
 
 #: Noise levels (Å) of the validation table.
@@ -161,11 +158,6 @@ class Trainer:
 
     def save(self, directory: Path) -> None:
         """Write the state of the run; tensors in safetensors, numbers in JSON."""
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.items()}
-        for name, parameter in self.network.named_parameters():
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"optimiser.{name}/{key}"] = torch.as_tensor(value)
         numbers = {
             "step": self.step,
             "epoch": self.epoch,
@@ -175,51 +167,32 @@ class Trainer:
             "data": self.data.digest,
             "preset": self.preset.model_dump(mode="json"),
         }
-        data = save_tensors(
-            {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
-            metadata={"state": json.dumps(numbers)},
-        )
-        write_bytes(directory / "state.safetensors", data)
+        tensors = state.collect(self.network, self.average, self.optimiser)
+        state.write(directory / state.NAME, tensors, numbers)
 
     def resume(self, directory: Path) -> bool:
         """Load the state in ``directory``; False if there is none.
 
-        Raises :class:`CheckpointError` if it belongs to other data or settings.
+        Raises:
+            CheckpointError: it is damaged, or belongs to other data or settings.
         """
-        path = directory / "state.safetensors"
-        if not path.is_file():
+        path = directory / state.NAME
+        if not path.exists():
             return False
-        raw = path.read_bytes()
-        tensors = load_tensors(raw)
-        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-        numbers = json.loads(header["__metadata__"]["state"])
+        tensors, numbers = state.read(path)
         mine = {"data": self.data.digest, "preset": self.preset.model_dump(mode="json")}
         for key, value in mine.items():
-            if numbers[key] != value:
+            if numbers.get(key) != value:
                 raise CheckpointError(
                     f"{path}: was written with another '{key}'; remove it to start anew"
                 )
+        try:
+            self.average = state.restore(tensors, self.network, self.optimiser, self.device)
+        except CheckpointError as error:
+            raise CheckpointError(f"'{path}' {error}") from error
         self.step, self.epoch = numbers["step"], numbers["epoch"]
         self.epoch_step, self.seconds = numbers["epoch_step"], numbers["seconds"]
-        self._put(tensors)
         return True
-
-    def _put(self, tensors: dict[str, Tensor]) -> None:
-        groups: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
-        for name, value in tensors.items():
-            group, rest = name.split(".", 1)
-            groups[group][rest] = value.to(self.device)
-        self.network.load_state_dict(groups["network"])
-        self.average = groups["average"]
-        for name, parameter in self.network.named_parameters():
-            state = {
-                key.rsplit("/", 1)[1]: value
-                for key, value in groups["optimiser"].items()
-                if key.rsplit("/", 1)[0] == name
-            }
-            if state:
-                state["step"] = state["step"].cpu()
-                self.optimiser.state[parameter] = state
 
 
 def train(trainer: Trainer, directory: Path, validation: StructureData | None, log: Log) -> Path:
