@@ -1,6 +1,7 @@
 """Samplers on densities whose score is exact, and inpainting against its definition."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ WEIGHTS = torch.tensor([0.5, 0.3, 0.2])
 WIDTH = 0.3
 #: few levels are enough here, and quick
 PAPER = PaperSampler(sigma_max=10.0, sigma_min=0.01, levels=40, corrector_steps=2, snr=0.16)
-FAST = FastSampler(sigma_max=10.0, sigma_min=0.01, levels=30)
+FAST = FastSampler(sigma_max=10.0, sigma_min=0.01, levels=30, drift=1.0)
 
 
 def mixture_score(x: Tensor, sigma: Tensor) -> Tensor:
@@ -58,6 +59,56 @@ def test_known_mixture(sampler: Sampler) -> None:
         mine = x[nearest == component]
         assert (mine.mean(0) - CENTRES[component]).norm() < 0.06
         assert abs(float(mine.std(0).mean()) - WIDTH) < 0.05
+
+
+def narrow_score(x: Tensor, sigma: Tensor) -> Tensor:
+    """Exact score of N(0, 0.3²), blurred by sigma."""
+    return -x / (WIDTH**2 + sigma**2)[:, None]
+
+
+@pytest.mark.parametrize("drift", [1.0, 1.5, 2.0, 3.0])
+def test_drift_narrows_a_gaussian_as_documented(drift: float) -> None:
+    """Variance v β / (drift (1 + β) - 1), the limit of short steps; v for drift 1."""
+    sampler = FastSampler(
+        sigma_max=10.0, sigma_min=0.01, levels=400, rho=1e3, churn_range=(0.0, 10.0),
+        drift=drift, drift_range=(0.0, 15.0),
+    )  # fmt: skip
+    grid = sampler.grid()
+    beta = (sampler.churn / sampler.levels) / (1 - grid[1] / grid[0])
+    batch = atoms(3000)
+    noise = stream(batch)
+    x = sampler.generate(10 * noise(), narrow_score, batch, noise)
+    expected = WIDTH * (beta / (drift * (1 + beta) - 1)) ** 0.5
+    assert float(x.std()) == pytest.approx(expected, rel=0.05)
+    assert float(x.mean(0).norm()) < 0.03
+
+
+def test_drift_prefers_the_most_likely_mode() -> None:
+    """The share of the largest mode grows, that of the smallest falls; centres stay."""
+    batch = atoms(3000)
+    noise = stream(batch)
+    sampler = replace(FAST, drift=2.0, drift_range=(0.1, 3.0))
+    x = sampler.generate(10 * noise(), mixture_score, batch, noise)
+    nearest = torch.cdist(x, CENTRES).argmin(-1)
+    shares = torch.bincount(nearest, minlength=3) / len(x)
+    assert shares[0] > WEIGHTS[0] + 0.1
+    assert shares[2] < WEIGHTS[2]
+    main = x[nearest == 0]
+    assert (main.mean(0) - CENTRES[0]).norm() < 0.06
+    assert float(main.std(0).mean()) < 0.8 * WIDTH
+
+
+def test_drift_counts_within_its_range_only() -> None:
+    """A range without any level of the grid leaves the draws as they are."""
+    batch = atoms(50)
+    outside = replace(FAST, drift=2.0, drift_range=(20.0, 30.0))
+    start = 10 * stream(batch)()
+    plain, other, sharp = (
+        s.generate(start, mixture_score, batch, stream(batch))
+        for s in (FAST, outside, replace(FAST, drift=2.0))
+    )
+    assert torch.equal(plain, other)
+    assert not torch.equal(plain, sharp)
 
 
 def joint_score(x: Tensor, sigma: Tensor) -> Tensor:
