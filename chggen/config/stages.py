@@ -72,6 +72,12 @@ class GenerateConfig(Strict):
     single-point energy is kept. Default: 16 for ``diffusion``, 1 for other generators."""
     ranking_potential: Words = "chgnet-0.3.0"
     """Name of the potential that ranks the draws."""
+    finalists: Count = 3
+    """Of the draws, so many of lowest single-point energy that differ from each other are
+    relaxed (cell and positions) by ``finalist_steps`` steps; the lowest of them then is kept,
+    as it was drawn. 1: the lowest single-point energy decides."""
+    finalist_steps: Count = 10
+    """Relaxation steps of each finalist."""
     batch_atoms: Count = 1200
     """Maximum number of atoms per batch."""
 
@@ -242,6 +248,12 @@ class InpaintConfig(Strict):
     """Draws per structure; the one with the lowest single-point energy is kept."""
     ranking_potential: Words = "chgnet-0.3.0"
     """Name of the potential that ranks the draws."""
+    finalists: Count = 3
+    """Of the draws, so many of lowest single-point energy that differ from each other are
+    relaxed (cell and positions) by ``finalist_steps`` steps; the lowest of them then is kept,
+    as it was drawn. 1: the lowest single-point energy decides."""
+    finalist_steps: Count = 10
+    """Relaxation steps of each finalist."""
     batch_atoms: Count = 1200
     """Maximum number of atoms per batch."""
 

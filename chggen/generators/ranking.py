@@ -2,7 +2,10 @@
 
 A draw from a score network is cheap compared with its relaxation, and a single-point energy
 is cheaper still. Of the ``candidates`` draws of a row, the one with the lowest energy of the
-potential is kept, so that only promising arrangements are relaxed.
+potential is kept, so that only promising arrangements are relaxed. With ``finalists`` above 1
+the lowest few that differ are relaxed by some steps first, and the lowest then wins
+(:mod:`chggen.generators.finals`). It is kept as it was drawn: what the relaxation of the
+campaign changes in it is measured from the draw.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 from chggen.config.energies import Potentials
 from chggen.config.stages import GenerateConfig, InpaintConfig
 from chggen.errors import Status
+from chggen.generators.finals import Finals, choose, settling
 from chggen.potential import NONE_OWN, load_named
 from chggen.potential.energies import energies_per_atom
 from chggen.structure.crystal import Crystal
@@ -51,8 +55,12 @@ def selecting(
     def energies(crystals: Sequence[Crystal | None]) -> NDArray[np.float64]:
         return energies_per_atom(crystals, model, settings.batch_atoms)
 
+    finals = None
+    if settings.finalists > 1:
+        settle = settling(model, settings.finalist_steps, settings.batch_atoms)
+        finals = Finals(settings.finalists, settle)
     inputs = {"ranking_potential": model.hash}
-    return Selecting(inner, candidates, symmetry, energies, inputs)
+    return Selecting(inner, candidates, symmetry, energies, inputs, finals)
 
 
 class Selecting:
@@ -66,6 +74,7 @@ class Selecting:
             are free; a draw for which no group fits is also free.
         energies: ranks the draws; not called if there is one per task.
         inputs: digests of the files that the energies depend on.
+        finals: decides among the lowest draws; None: their energies as they stand do.
     """
 
     def __init__(
@@ -75,11 +84,13 @@ class Selecting:
         symmetry: Symmetry,
         energies: Energies | None,
         inputs: Mapping[str, str],
+        finals: Finals | None = None,
     ) -> None:
         self._inner = inner
         self._candidates = candidates
         self.symmetry = symmetry
         self._energies = energies
+        self._finals = finals
         self.inputs = {**inner.inputs, **inputs}
 
     @property
@@ -116,11 +127,16 @@ class Selecting:
         ]
         if self._candidates == 1 or self._energies is None:
             return placed
-        energies = self._energies([p.crystal for p in placed])
+        values = self._energies([p.crystal for p in placed])
         size = self._candidates
-        return [
-            _best(placed[i : i + size], energies[i : i + size]) for i in range(0, len(placed), size)
-        ]
+        starts = range(0, len(placed), size)
+        groups = [placed[i : i + size] for i in starts]
+        energies = [values[i : i + size] for i in starts]
+        if self._finals is None:
+            kept = [int(e.argmin()) for e in energies]
+        else:
+            kept = choose([[p.crystal for p in group] for group in groups], energies, self._finals)
+        return [_best(group, which) for group, which in zip(groups, kept, strict=True)]
 
     def _draw(self, task: Task, candidate: int) -> Task | str:
         if candidate:
@@ -137,9 +153,9 @@ class Selecting:
         return task if auto and isinstance(kept, str) else kept
 
 
-def _best(placed: Sequence[Placed], energies: NDArray[np.float64]) -> Placed:
-    """Draw of lowest energy, with the total cost of all draws."""
-    best = placed[int(energies.argmin())]
+def _best(placed: Sequence[Placed], which: int) -> Placed:
+    """The draw that was chosen, with the total cost of all draws."""
+    best = placed[which]
     if best.crystal is None:  # no draw has an energy: prefer a structure to none
         best = next((p for p in placed if p.crystal is not None), best)
     return replace(best, score_calls=sum(p.score_calls for p in placed))
