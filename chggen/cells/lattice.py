@@ -88,7 +88,6 @@ def sample_lattices(
     settings: LatticeConfig,
     seed_sequence: np.random.SeedSequence,
     kinds: Collection[tuple[Bravais, str]] | None = None,
-    shapes: int = 1,
 ) -> list[Lattice]:
     """Draw ``n`` lattices of given volumes.
 
@@ -106,10 +105,9 @@ def sample_lattices(
         seed_sequence: source of all random numbers; not modified (nothing is spawned).
         kinds: allowed Bravais types with centrings; all if None, and also if ``settings``
             allows none of them.
-        shapes: consecutive lattices with the same Bravais type, centring and volume.
 
     Returns:
-        ``n · shapes`` lattices, whose volumes are exact up to rounding.
+        ``n`` lattices, whose volumes are exact up to rounding.
 
     Raises:
         ConfigError: the ranges contain (almost) only flat cells.
@@ -126,14 +124,13 @@ def sample_lattices(
     centrings = {
         t: _rounds(list(allowed[t]), _child(seed_sequence, 1, list(_KINDS).index(t))) for t in types
     }
-    rows = [(t, next(centrings[t])) for t in itertools.islice(turns, n)]
-    plan = [key for key in rows for _ in range(shapes)]
+    plan = [(t, next(centrings[t])) for t in itertools.islice(turns, n)]
     drawn = {
         key: iter(_shapes(*key, plan.count(key), settings, seed_sequence)) for key in set(plan)
     }
     return [
         Lattice(next(drawn[key]) * np.cbrt(size), *key)
-        for key, size in zip(plan, np.repeat(sizes, shapes), strict=True)
+        for key, size in zip(plan, sizes, strict=True)
     ]
 
 

@@ -18,7 +18,7 @@ from chggen.evaluation.outcomes import NARROW, RELAXED, WIDE, Outcome, judge, sa
 from chggen.evaluation.settings import Evaluation
 from chggen.evaluation.statistics import paired, summary
 from chggen.evaluation.structures import Selection, select
-from chggen.evaluation.tasks import tasks_for
+from chggen.evaluation.tasks import fill, tasks_for
 from chggen.generators import make_generator
 from chggen.generators.ranking import selecting
 from chggen.potential import NamedPotential, load_named
@@ -76,8 +76,13 @@ def evaluate(
             [k.crystal for k in selection.known], settings.relax, model=model, progress=progress
         )
     truth_seconds = time.process_time() - start
-    tasks = tasks_for(
-        selection.known, settings.cells, settings.samples, settings.seed, settings.generate.lattice
+    rows = tasks_for(
+        selection.known,
+        settings.cells,
+        settings.samples,
+        settings.seed,
+        settings.drawn("diffusion"),
+        settings.symmetry,
     )
     facts = _facts(settings, selection, truth, model, card)
     facts["truth"]["relaxation_cpu_seconds"] = truth_seconds / len(truth)
@@ -85,7 +90,7 @@ def evaluate(
     figures: dict[str, dict[str, Any]] = {}
     run = Run({}, selection, truth, outcomes)
     for name, generator in makers.items():
-        outcomes[name], seconds = _attempt(name, generator, tasks, truth, settings, model, bars)
+        outcomes[name], seconds = _attempt(name, generator, rows, truth, settings, model, bars)
         figures[name] = summary(outcomes[name], settings.samples) | seconds
         facts["wall_seconds"] = time.monotonic() - began
         run.result = _result(settings, figures, outcomes, facts)
@@ -97,7 +102,7 @@ def evaluate(
 def _attempt(
     name: str,
     generator: Generator,
-    tasks: Sequence[Task],
+    rows: Sequence[Sequence[Task]],
     truth: Sequence[Relaxation],
     settings: Evaluation,
     model: NamedPotential,
@@ -106,7 +111,9 @@ def _attempt(
     """All samples of one generator, and the CPU seconds per sample of each part."""
     marks = [time.process_time()]
     with bars(f"{name}: generate") as progress:
-        placed = generator(tasks, progress)
+        placed = fill(generator, rows, progress)
+    # what was asked for where a candidate was kept: its cell, and the seed of all
+    tasks = [row[p.candidate % len(row)] for row, p in zip(rows, placed, strict=True)]
     marks.append(time.process_time())
     there = [i for i, result in enumerate(placed) if result.crystal is not None]
     crystals = [c for c in (result.crystal for result in placed) if c is not None]
@@ -217,10 +224,8 @@ def strict(value: Any) -> Any:  # noqa: ANN401
 
 def make(name: str, settings: Evaluation) -> Generator:
     """Generator of a name, with the other settings of section ``generate``."""
-    # a config may name a source of whole structures, with keys that only it has
     plain = name.removesuffix("_selected")
-    update: dict[str, Any] = {"generator": plain, "path": None, "options": {}}
-    generate = settings.generate.model_copy(update=update)
+    generate = settings.drawn(plain)
     made = make_generator(generate)
     if not callable(made):
         raise ChggenError(f"--generators '{name}': brings its own cells and cannot fill given ones")

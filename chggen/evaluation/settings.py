@@ -67,6 +67,16 @@ class Evaluation:
             if getattr(self, option) < 1:
                 raise ChggenError(f"--{option} {getattr(self, option)}: must be at least 1")
 
+    def drawn(self, generator: str) -> GenerateConfig:
+        """Section ``generate`` with another generator.
+
+        Args:
+            generator: one that fills cells.
+        """
+        # the config may name a source of whole structures, with keys that only it has
+        update: dict[str, Any] = {"generator": generator, "path": None, "options": {}}
+        return self.generate.model_copy(update=update)
+
     def record(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -68,7 +68,7 @@ class Selecting:
 
     Args:
         inner: generator of the draws.
-        candidates: draws per task.
+        candidates: draws per task; the result says which one it is.
         symmetry: space groups to impose on the draws. With ``auto`` every second draw has
             one that fits its cell (for guests: that of the framework) and the others
             are free; a draw for which no group fits is also free.
@@ -87,7 +87,7 @@ class Selecting:
         finals: Finals | None = None,
     ) -> None:
         self._inner = inner
-        self._candidates = candidates
+        self.candidates = candidates
         self.symmetry = symmetry
         self._energies = energies
         self._finals = finals
@@ -100,7 +100,7 @@ class Selecting:
 
     def __call__(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Placed]:
         """Return the best draw of every task, in order."""
-        return self.best_of([[task] * self._candidates for task in tasks], progress)
+        return self.best_of([[task] * self.candidates for task in tasks], progress)
 
     def best_of(
         self, rows: Sequence[Sequence[Task]], progress: Progress | None = None
@@ -125,10 +125,10 @@ class Selecting:
             else Placed(None, d, 0, status=Status.SYMMETRY_IMPOSSIBLE)
             for d in drawn
         ]
-        if self._candidates == 1 or self._energies is None:
+        if self.candidates == 1 or self._energies is None:
             return placed
         values = self._energies([p.crystal for p in placed])
-        size = self._candidates
+        size = self.candidates
         starts = range(0, len(placed), size)
         groups = [placed[i : i + size] for i in starts]
         energies = [values[i : i + size] for i in starts]
@@ -146,7 +146,7 @@ class Selecting:
             return task
         auto = self.symmetry == "auto"
         # with one draw per row every second row, with several every second candidate
-        turn = candidate if self._candidates > 1 else task.seed
+        turn = candidate if self.candidates > 1 else task.seed
         if auto and turn % 2 == 0:
             return task
         kept = impose(task, self.symmetry)
@@ -155,7 +155,7 @@ class Selecting:
 
 def _best(placed: Sequence[Placed], which: int) -> Placed:
     """The draw that was chosen, with the total cost of all draws."""
-    best = placed[which]
-    if best.crystal is None:  # no draw has an energy: prefer a structure to none
-        best = next((p for p in placed if p.crystal is not None), best)
-    return replace(best, score_calls=sum(p.score_calls for p in placed))
+    if placed[which].crystal is None:  # no draw has an energy: prefer a structure to none
+        which = next((i for i, p in enumerate(placed) if p.crystal is not None), which)
+    calls = sum(p.score_calls for p in placed)
+    return replace(placed[which], score_calls=calls, candidate=which)

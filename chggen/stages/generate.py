@@ -9,10 +9,10 @@ import numpy as np
 
 from chggen import provenance
 from chggen.campaign.seeds import Shard, row_seeds, seed_sequence
-from chggen.cells.lattice import sample_lattices
+from chggen.cells.drawing import draw_cells, tasks_of
 from chggen.cells.volume import predict_volume_per_atom
 from chggen.config.energies import Potentials
-from chggen.config.stages import Bravais, GenerateConfig
+from chggen.config.stages import GenerateConfig
 from chggen.config.systems import Symmetry
 from chggen.errors import Status
 from chggen.generators import make_generator
@@ -21,9 +21,9 @@ from chggen.generators.ranking import Selecting, selecting
 from chggen.potential import NONE_OWN
 from chggen.run import progress as bars
 from chggen.structure import composition as comp
-from chggen.structure.crystal import Crystal, row_id, structure_key
-from chggen.structure.task import Placed, Task
-from chggen.symmetry import settings as spacegroups
+from chggen.structure.crystal import row_id, structure_key
+from chggen.structure.task import Placed
+from chggen.symmetry.orbits import fitting_lattices
 from chggen.tables import parquet
 
 
@@ -91,14 +91,6 @@ def generate(
     parquet.write(output, "generated", rows, header)
 
 
-def _fitting_lattices(symmetry: Symmetry) -> set[tuple[Bravais, str]] | None:
-    """Lattices that the space groups asked for have; None if all will do."""
-    if isinstance(symmetry, str):
-        return None
-    low, high = (symmetry, symmetry) if isinstance(symmetry, int) else symmetry
-    return {spacegroups.lattice_kind(number) for number in range(low, high + 1)}
-
-
 def _filled(
     generator: Selecting,
     composition: str,
@@ -115,22 +107,12 @@ def _filled(
     if volume == "auto":
         volume = predict_volume_per_atom(composition).volume_per_atom
     numbers = [np.array(comp.atomic_numbers(composition, u)) for u in units]
-    volumes = np.array([volume * len(z) for z in numbers])
-    # every candidate of a row has a cell of its own shape: the ranking chooses cells too
-    shapes = settings.draws
-    kinds = _fitting_lattices(generator.symmetry)
-    lattices = sample_lattices(count, volumes, settings.lattice, lattice_seed, kinds, shapes)
-    rows = [
-        [
-            Task(Crystal.of(lattice.cell, z, np.zeros((len(z), 3))), np.ones(len(z), bool), seed)
-            for lattice in lattices[row * shapes : (row + 1) * shapes]
-        ]
-        for row, (z, seed) in enumerate(zip(numbers, seeds, strict=True))
-    ]
-    placed = generator.best_of(rows, progress)
+    kinds = fitting_lattices(generator.symmetry)
+    drawn = draw_cells(numbers, volume, settings.lattice, lattice_seed, generator.candidates, kinds)
+    rows = [tasks_of(*row) for row in zip(numbers, drawn, seeds, strict=True)]
     made = [
-        _Made(result, n, lattice.bravais_type)
-        for result, n, lattice in zip(placed, units, lattices[::shapes], strict=True)
+        _Made(result, n, own[result.candidate].bravais_type)
+        for result, n, own in zip(generator.best_of(rows, progress), units, drawn, strict=True)
     ]
     return made, {"volume_per_atom": volume}
 

@@ -79,11 +79,13 @@ class Placed(Outcome):
     Args:
         score_calls: evaluations of a score network.
         symmetry: space group that was kept, or was to be kept where there is no crystal.
+        candidate: which of several candidates this is.
     """
 
     score_calls: int = 0
     symmetry: SpaceGroup | None = None
     status: Status = field(default=Status.SAMPLING_FAILED, kw_only=True)
+    candidate: int = field(default=0, kw_only=True)
 
 
 def place_each(

@@ -14,10 +14,18 @@ import numpy as np
 import spglib
 from numpy.typing import NDArray
 
+from chggen.config.stages import Bravais
 from chggen.structure.crystal import Crystal
 from chggen.structure.task import ImposedSymmetry, Task
 from chggen.symmetry import wyckoff
-from chggen.symmetry.settings import Setting, operations, settings_of, standard_hall, symbols
+from chggen.symmetry.settings import (
+    Setting,
+    lattice_kind,
+    operations,
+    settings_of,
+    standard_hall,
+    symbols,
+)
 
 Floats = NDArray[np.float64]
 
@@ -43,6 +51,14 @@ def wanted(number: int, symmetry: Symmetry) -> bool:
         return symmetry == "auto"
     low, high = (symmetry, symmetry) if isinstance(symmetry, int) else symmetry
     return low <= number <= high
+
+
+def fitting_lattices(symmetry: Symmetry) -> set[tuple[Bravais, str]] | None:
+    """Bravais types and centrings of the space groups asked for; None if all will do."""
+    if isinstance(symmetry, str):
+        return None
+    low, high = (symmetry, symmetry) if isinstance(symmetry, int) else symmetry
+    return {lattice_kind(number) for number in range(low, high + 1)}
 
 
 def impose(task: Task, symmetry: Symmetry) -> Task | str:

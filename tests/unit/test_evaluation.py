@@ -10,14 +10,18 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from chggen.analysis.intervals import wilson
-from chggen.config.stages import LatticeConfig, RelaxConfig
+from chggen.cells.drawing import draw_cells
+from chggen.cells.volume import predict_volumes
+from chggen.config.stages import GenerateConfig, RelaxConfig
 from chggen.errors import Status
 from chggen.evaluation import outcomes as judging
 from chggen.evaluation import statistics as stats
 from chggen.evaluation.outcomes import Outcome, judge
 from chggen.evaluation.settings import Evaluation
 from chggen.evaluation.structures import select
-from chggen.evaluation.tasks import tasks_for
+from chggen.evaluation.tasks import fill, tasks_for
+from chggen.generators.random import RandomGenerator
+from chggen.generators.ranking import Selecting
 from chggen.relaxation.pool import Relaxation
 from chggen.structure.crystal import Crystal
 from chggen.structure.task import Placed, Task
@@ -101,8 +105,9 @@ def test_choice_follows_the_seed_and_limits_share_structures(tmp_path):
 
 def test_tasks_hold_nothing_of_the_answer_but_cell_and_atoms(source):
     known = select(asked(source), ELEMENTS).known
-    tasks = tasks_for(known, "true", 2, 7, LatticeConfig())
-    assert len(tasks) == 6
+    rows = tasks_for(known, "true", 2, 7, GenerateConfig())
+    assert [len(row) for row in rows] == [1] * 6
+    tasks = [row[0] for row in rows]
     assert len({t.seed for t in tasks}) == 6
     for i, task in enumerate(tasks):
         truth = known[i // 2].crystal
@@ -111,15 +116,14 @@ def test_tasks_hold_nothing_of_the_answer_but_cell_and_atoms(source):
         assert not task.crystal.frac_coords.any()
         assert task.guest.all()
     # what a structure is asked for does not depend on the others
-    alone = tasks_for(known[1:2], "true", 2, 7, LatticeConfig())
-    assert [t.seed for t in alone] == [t.seed for t in tasks[2:4]]
+    alone = tasks_for(known[1:2], "true", 2, 7, GenerateConfig())
+    assert [row[0].seed for row in alone] == [t.seed for t in tasks[2:4]]
 
 
 def test_framework_leaves_out_the_rarest_element(source):
     known = select(asked(source, cells="framework"), ELEMENTS).known
-    for task, truth in zip(
-        tasks_for(known, "framework", 1, 7, LatticeConfig()), known, strict=True
-    ):
+    rows = tasks_for(known, "framework", 1, 7, GenerateConfig())
+    for (task,), truth in zip(rows, known, strict=True):
         numbers = task.crystal.atomic_numbers
         guest, host = numbers[task.guest], numbers[~task.guest]
         assert len(set(guest.tolist())) == 1
@@ -131,18 +135,64 @@ def test_framework_leaves_out_the_rarest_element(source):
 
 def test_sampled_cells_have_the_predicted_volume_and_differ(source):
     known = select(asked(source), ELEMENTS).known
-    tasks = tasks_for(known, "sampled", 3, 7, LatticeConfig())
+    rows = tasks_for(known, "sampled", 3, 7, GenerateConfig(candidates=4))
+    assert [len(row) for row in rows] == [4] * 9
     for place in range(3):
-        three = tasks[3 * place : 3 * place + 3]
-        assert len({round(t.crystal.volume, 6) for t in three}) == 1
-        assert len({t.crystal.cell.tobytes() for t in three}) == 3
-        ratio = three[0].crystal.volume / known[place].crystal.volume
+        tasks = [task for row in rows[3 * place : 3 * place + 3] for task in row]
+        assert len({round(t.crystal.volume, 6) for t in tasks}) == 1
+        assert len({shape(t.crystal.cell) for t in tasks}) > 6
+        ratio = tasks[0].crystal.volume / known[place].crystal.volume
         assert 0.7 < ratio < 1.4
-    again = tasks_for(known[2:], "sampled", 3, 7, LatticeConfig())
-    assert np.array_equal(again[0].crystal.cell, tasks[6].crystal.cell)
+    again = tasks_for(known[2:], "sampled", 3, 7, GenerateConfig(candidates=4))
+    assert np.array_equal(again[0][1].crystal.cell, rows[6][1].crystal.cell)
+
+
+def test_sampled_cells_are_those_of_a_campaign(source, tmp_path):
+    # what the stage `generate` gives random starts, the evaluation gives them too
+    known = select(asked(source), ELEMENTS).known[0]
+    settings = GenerateConfig(generator="random", candidates=3)
+    z = known.crystal.atomic_numbers
+    cells = draw_cells(
+        [z] * 2,
+        predict_volumes([known.formula])[0].volume_per_atom,
+        settings.lattice,
+        np.random.SeedSequence([7, known.row, 0]),
+        3,
+    )
+    rows = tasks_for([known], "sampled", 2, 7, settings, "none")
+    for row, own in zip(rows, cells, strict=True):
+        for task, cell in zip(row, own, strict=True):
+            assert np.array_equal(task.crystal.cell, cell.cell)
+
+
+def test_each_generator_draws_as_many_candidates_as_it_has(source):
+    known = select(asked(source), ELEMENTS).known
+    rows = tasks_for(known, "sampled", 2, 7, GenerateConfig(candidates=4))
+    inner = RandomGenerator()
+
+    def last(crystals):  # the candidate that was drawn last has the lowest energy
+        return -np.arange(len(crystals), dtype=float)
+
+    single = fill(inner, rows)
+    assert [p.candidate for p in single] == [0] * 6
+    three = fill(Selecting(inner, 3, "none", last, {}), rows)
+    for row, one, kept in zip(rows, single, three, strict=True):
+        assert np.array_equal(one.crystal.cell, row[0].crystal.cell)
+        assert kept.candidate == 2
+        assert np.array_equal(kept.crystal.cell, row[2].crystal.cell)
+    # one cell for all candidates, each with positions of its own
+    same = fill(
+        Selecting(inner, 3, "none", last, {}), tasks_for(known, "true", 1, 7, GenerateConfig())
+    )
+    for kept, truth in zip(same, known, strict=True):
+        assert np.array_equal(kept.crystal.cell, truth.crystal.cell)
 
 
 # judgement
+
+
+def shape(cell):
+    return tuple(np.round(cell @ cell.T, 4).ravel())
 
 
 def crystal(name: str, shift: float = 0.0) -> Crystal:
