@@ -277,6 +277,10 @@ class TrainConfig(Strict):
     """Passes over the data."""
     batch_atoms: Count = 384
     """Atoms per training step."""
+    minutes: Positive | None = None
+    """Stop after so many minutes of training (the validation comes on top), with the state saved
+    and a checkpoint of the averaged weights written; the same command goes on. null: train
+    all epochs."""
     compile: bool = True
     """Compile the network first (takes a minute, then trains several times faster; needs
     a C++ compiler)."""

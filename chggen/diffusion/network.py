@@ -23,6 +23,11 @@ from chggen.structure.composition import SYMBOLS
 SIGMA_FLOOR = 1e-3
 SIGMA_CEILING = 20.0
 _LEVELS = 16  # Gaussians on log σ
+#: Norm of a feature that no layer exceeds before its update. The update scales features by
+#: a function that grows with their norms, so that a layer squares what is large: features
+#: ten times as large as usual (norms reach 60 in noisy crystals) gave losses of 1e13,
+#: thirty times 1e28.
+LARGEST = 200.0
 
 
 def periodic_place() -> tuple[Tensor, Tensor]:
@@ -127,6 +132,9 @@ class Layer(nn.Module):
         # cutoff; it is invariant, and the same for a supercell
         normed = self.norm_out(scalars)
         norms = [torch.sqrt(x.square().sum(1) + 1e-4) for x in tensors]
+        limits = [(LARGEST / norm).clamp_max(1.0) for norm in norms]
+        tensors = [x * limit[:, None] for x, limit in zip(tensors, limits, strict=True)]
+        norms = [norm.clamp_max(LARGEST) for norm in norms]
         context = batch.mean(normed)[batch.system]
         change = self.update(torch.cat([normed, context, *norms, embedding], -1))
         shift, scales = change.split([self.scalars, sum(self.gate_sizes)], -1)

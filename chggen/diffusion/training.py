@@ -29,13 +29,18 @@ from chggen.diffusion.objective import (
     sample_sigma,
 )
 from chggen.diffusion.settings import Preset, TrainingSettings
-from chggen.errors import CheckpointError
+from chggen.errors import CheckpointError, ChggenError, UnfinishedError
+from chggen.run.stopping import sigterm_noticed
 from chggen.structure.composition import SYMBOLS
 
 #: Noise levels (Å) of the validation table.
 LEVELS = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0, 2.0)
 SAVE_EVERY = 300.0  # seconds
 LOG_EVERY = 20.0
+#: Loss of a batch above which it teaches nothing; a network that predicts zero has 1.
+ENORMOUS = 100.0
+#: So many such batches in a row, and the training has diverged.
+_DIVERGED = 100
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -76,6 +81,8 @@ class Trainer:
     epoch: int = 0
     epoch_step: int = 0
     seconds: float = 0.0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
     average: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -132,7 +139,14 @@ class Trainer:
         return add_noise(batch, sigma, guests, noise)
 
     def update(self, noised: Noised) -> float:
-        """One optimiser step; returns the loss per component."""
+        """One optimiser step; returns the loss per component.
+
+        A batch whose loss is enormous, or whose gradient is not finite, is counted, changes
+        no weight and returns infinity: one infinity would make every weight NaN.
+
+        Raises:
+            ChggenError: there were many such batches in a row.
+        """
         settings = self.preset.training
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.total, settings)
@@ -140,15 +154,28 @@ class Trainer:
         loss = noised.residual(self.forward(noised.batch, graph, noised.sigma)).square().mean()
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
-        self.optimiser.step()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
         self.step += 1
+        if not (float(loss.detach()) <= ENORMOUS and bool(norm.isfinite())):
+            self._skip(float(loss.detach()))
+            return math.inf
+        self.skipped_in_a_row = 0
+        self.optimiser.step()
         # the decay starts low, so that early weights are forgotten, and rises to its set value
         keep = min(settings.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 self.average[name].lerp_(value, 1 - keep)
         return float(loss.detach())
+
+    def _skip(self, loss: float) -> None:
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row >= _DIVERGED:
+            raise ChggenError(
+                f"training has diverged: {_DIVERGED} batches in a row have no usable loss"
+                f" (the last one {loss:g}); nothing was saved since they began"
+            )
 
     def averaged(self) -> ScoreNetwork:
         """Network with the averaged weights, ready for evaluation, on the CPU."""
@@ -163,6 +190,7 @@ class Trainer:
             "epoch": self.epoch,
             "epoch_step": self.epoch_step,
             "seconds": self.seconds,
+            "skipped": self.skipped,
             "epochs": self.epochs,
             "data": self.data.digest,
             "preset": self.preset.model_dump(mode="json"),
@@ -192,10 +220,17 @@ class Trainer:
             raise CheckpointError(f"'{path}' {error}") from error
         self.step, self.epoch = numbers["step"], numbers["epoch"]
         self.epoch_step, self.seconds = numbers["epoch_step"], numbers["seconds"]
+        self.skipped = numbers.get("skipped", 0)
         return True
 
 
-def train(trainer: Trainer, directory: Path, validation: StructureData | None, log: Log) -> Path:
+def train(
+    trainer: Trainer,
+    directory: Path,
+    validation: StructureData | None,
+    log: Log,
+    minutes: float | None = None,
+) -> Path:
     """Train to the end and save regularly; returns the path of the final checkpoint.
 
     Args:
@@ -203,31 +238,48 @@ def train(trainer: Trainer, directory: Path, validation: StructureData | None, l
         directory: folder of state, log and final checkpoint.
         validation: structures for the validation table, or None.
         log: called with a record from time to time.
+        minutes: time after which this call ends the training, with the state saved and a
+            checkpoint of the averaged weights so far; None: at its last step.
+
+    Raises:
+        UnfinishedError: SIGTERM came; the state is saved.
     """
     trainer.resume(directory)
     saved = logged = began = time.monotonic()
     before = trainer.seconds
     losses: list[float] = []
-    for noised in trainer.batches():
-        losses.append(trainer.update(noised))
-        now = time.monotonic()
-        trainer.seconds = before + now - began
-        if now - logged > LOG_EVERY:
-            log(_progress(trainer, losses))
-            losses, logged = [], now
-        if now - saved > SAVE_EVERY:
-            trainer.save(directory)
-            saved = now
+    with sigterm_noticed() as stop:
+        for noised in trainer.batches():
+            losses.append(trainer.update(noised))
+            now = time.monotonic()
+            trainer.seconds = before + now - began
+            if now - logged > LOG_EVERY:
+                log(_progress(trainer, losses))
+                losses, logged = [], now
+            if stop():
+                trainer.save(directory)
+                raise UnfinishedError(
+                    f"training was stopped by SIGTERM at step {trainer.step} of {trainer.total};"
+                    " its state is saved, the same command goes on"
+                )
+            if minutes is not None and now - began > 60 * minutes:
+                break
+            # a state from which the training may only diverge is not kept
+            if now - saved > SAVE_EVERY and not trainer.skipped_in_a_row:
+                trainer.save(directory)
+                saved = now
     trainer.save(directory)
     return finish(trainer, directory, validation, log)
 
 
 def _progress(trainer: Trainer, losses: list[float]) -> dict[str, Any]:
+    usual = [loss for loss in losses if math.isfinite(loss)]
     return {
         "step": trainer.step,
         "of": trainer.total,
         "epoch": trainer.epoch,
-        "loss": round(float(np.mean(losses)), 5) if losses else None,
+        "loss": round(float(np.mean(usual)), 5) if usual else None,
+        "skipped": trainer.skipped,
         "minutes": round(trainer.seconds / 60, 2),
     }
 
@@ -248,6 +300,7 @@ def finish(trainer: Trainer, directory: Path, validation: StructureData | None, 
         "training": trainer.preset.training.model_dump(mode="json"),
         "epochs": trainer.epoch,
         "steps": trainer.step,
+        "skipped_batches": trainer.skipped,
         "hours": round(trainer.seconds / 3600, 3),
         "hardware": f"{trainer.device.type}, {torch.get_num_threads()} threads,"
         f" {platform.machine()}",

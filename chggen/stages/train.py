@@ -58,4 +58,4 @@ def train(
             file.write(json.dumps(record) + "\n")
 
     both({"data": data.facts()})
-    return run(trainer, output, validation, both)
+    return run(trainer, output, validation, both, settings.minutes)

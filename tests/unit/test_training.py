@@ -1,7 +1,10 @@
 """Training: resumes exactly, learns, and its checkpoints are checked when loaded."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +14,16 @@ import torch
 from chggen.diffusion.checkpoint import load_network, save_network
 from chggen.diffusion.data import StructureData
 from chggen.diffusion.network import ScoreNetwork
-from chggen.diffusion.objective import add_noise, error_by_level, sample_guests, sample_sigma
+from chggen.diffusion.objective import (
+    Noised,
+    add_noise,
+    error_by_level,
+    sample_guests,
+    sample_sigma,
+)
 from chggen.diffusion.settings import PRESETS, NetworkSettings, TrainingSettings
-from chggen.diffusion.training import Trainer, finish, learning_rate
-from chggen.errors import CheckpointError, ChggenError
+from chggen.diffusion.training import Trainer, finish, learning_rate, train
+from chggen.errors import CheckpointError, ChggenError, UnfinishedError
 from chggen.structure.crystal import Crystal
 
 TINY = PRESETS["tiny"]
@@ -189,3 +198,81 @@ def test_presets_build() -> None:
     paper = PRESETS["paper"].network
     assert (paper.channels, paper.cutoff, paper.neighbours) == ((64, 32, 16), 7.0, 60)
     assert NetworkSettings() == PRESETS["small"].network
+
+
+def test_features_far_from_usual_do_not_explode(data: StructureData) -> None:
+    """A layer that squares what is large, four times over, gave losses of 1e28 and infinity."""
+    network, _ = load_network("pretrained")
+    batch = data.batch(np.arange(30))
+    noise = torch.randn(batch.positions.shape, generator=torch.Generator().manual_seed(0))
+    everyone = torch.ones_like(batch.system, dtype=torch.bool)
+    noised = add_noise(batch, torch.full((30,), 0.3), everyone, noise)
+    graph = network.graph(noised.batch)
+
+    def loss(factor: float) -> float:
+        def louder(_layer: object, _given: object, out: list[torch.Tensor]) -> list[torch.Tensor]:
+            return [out[0], *(x * factor for x in out[1:])]
+
+        handle = network.layers[0].register_forward_hook(louder)
+        with torch.no_grad():
+            found = noised.residual(network(noised.batch, graph, noised.sigma)).square().mean()
+        handle.remove()
+        return float(found)
+
+    assert loss(1.0) < 1.0
+    assert loss(1e4) < 1e16
+    assert loss(1e4) < 10 * loss(1e3)
+
+
+def test_a_batch_with_an_enormous_loss_changes_nothing(data: StructureData) -> None:
+    trainer = Trainer.start(TINY, data, 60, "cpu", compiled=False)
+    list(losses(trainer, 3))
+    before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
+    batch = next(trainer.batches())
+    for fault in (1e3, float("inf"), float("nan")):
+        broken = replace(batch, noise=batch.noise * fault)
+        assert trainer.update(broken) == float("inf")
+    assert (trainer.skipped, trainer.step) == (3, 6)
+    for name, value in trainer.network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert np.isfinite(trainer.update(batch))
+    assert trainer.skipped == 3
+    broken = replace(batch, noise=batch.noise * 1e3)
+    with pytest.raises(ChggenError, match="diverged"):
+        [trainer.update(broken) for _ in range(1000)]
+
+
+def test_it_ends_after_the_minutes_with_a_checkpoint_and_goes_on(
+    data: StructureData, tmp_path: Path
+) -> None:
+    first = Trainer.start(TINY, data, 3, "cpu", compiled=False)
+    path = train(first, tmp_path, None, lambda _record: None, minutes=1e-6)
+    assert first.step == 1
+    assert load_network(path)[1]["steps"] == 1
+    second = Trainer.start(TINY, data, 3, "cpu", compiled=False)
+    train(second, tmp_path, None, lambda _record: None)
+    assert (second.step, second.epoch) == (3, 3)
+    whole = Trainer.start(TINY, data, 3, "cpu", compiled=False)
+    list(losses(whole, 3))
+    for name, value in whole.average.items():
+        assert torch.equal(value, second.average[name]), name
+
+
+def test_sigterm_saves_the_state_first(data: StructureData, tmp_path: Path) -> None:
+    trainer = Trainer.start(TINY, data, 60, "cpu", compiled=False)
+    update = trainer.update
+
+    def told_to_end(noised: Noised) -> float:
+        loss = update(noised)
+        if trainer.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss
+
+    trainer.update = told_to_end  # type: ignore[method-assign]
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(UnfinishedError, match="step 5 of 60"):
+        train(trainer, tmp_path, None, lambda _record: None)
+    assert signal.getsignal(signal.SIGTERM) == before
+    again = Trainer.start(TINY, data, 60, "cpu", compiled=False)
+    assert again.resume(tmp_path)
+    assert again.step == 5
