@@ -56,17 +56,29 @@ def evaluate(
     ],
     limit: Annotated[int, typer.Option(min=1, help="number of known structures")] = 100,
     samples: Annotated[int, typer.Option(min=1, help="samples per structure (K)")] = 5,
+    cpu_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="per structure: draw more samples up to it, for success against CPU seconds"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     json: Annotated[Path | None, typer.Option(help="write all results to this JSON file")] = None,
     table: Annotated[
         Path | None, typer.Option(help="write one row per sample to this Parquet file")
     ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="draw success against CPU seconds (.svg, .png or .pdf)"),
+    ] = None,
     against: Annotated[
         Path | None, typer.Option(help="compare with the --json file of an earlier run")
     ] = None,
-    cells: Annotated[str, typer.Option(help="true (from the file), sampled or framework")] = "true",
+    cells: Annotated[
+        str, typer.Option(help="sampled (as in a campaign), true (from the file) or framework")
+    ] = "sampled",
     generators: Annotated[
-        str, typer.Option(help="compared")
+        str, typer.Option(help="compared; the figures of the first stand at the top of --json")
     ] = "diffusion,random,random_selected,pyxtal",
     symmetry: KeptSymmetry = "auto",
     checkpoint: Annotated[str | None, typer.Option(help="score network")] = None,
@@ -77,12 +89,12 @@ def evaluate(
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
-    """Measure how often known crystals are recovered, compared with random starts.
+    """Measure how often known crystals are found from their composition, and at which cost.
 
     --set and --config are about section generate.
     """
     from chggen.config.stages import GenerateConfig
-    from chggen.evaluation import output
+    from chggen.evaluation import chart, output
     from chggen.evaluation.against import compare, read_earlier
     from chggen.evaluation.run import Run
     from chggen.evaluation.run import evaluate as run
@@ -94,6 +106,7 @@ def evaluate(
         structures=structures,
         limit=limit,
         samples=samples,
+        cpu_seconds=cpu_seconds,
         seed=seed,
         cells=cells,  # type: ignore[arg-type]  # it looks itself
         generators=parse_generators(generators),
@@ -107,6 +120,8 @@ def evaluate(
         potentials=configfile.parse_potentials(config),
     )
     earlier = read_earlier(against, structures) if against else None
+    if figure is not None:
+        chart.check(figure)
 
     def write(done: Run) -> None:
         if against and earlier:
@@ -115,6 +130,8 @@ def evaluate(
             output.write_json(done.result, json)
         if table is not None:
             output.write_table(done, table)
+        if figure is not None:
+            chart.write(done.result, figure)
 
     done = run(asked, after=write)
     write(done)

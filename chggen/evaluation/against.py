@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from chggen.errors import ChggenError
-from chggen.evaluation.settings import GENERATORS
-from chggen.evaluation.statistics import differences
+from chggen.evaluation.figures import COUNTED, differences, of_generator
 from chggen.provenance import file_digest
 
 
@@ -20,24 +19,22 @@ def read_earlier(path: Path, structures: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         line = (str(error).splitlines() or [""])[0]
         raise ChggenError(f"--against '{path}': not readable ({line})") from error
-    if not isinstance(found, dict) or not {"matches", "structures"} <= found.keys():
-        raise ChggenError(
-            f"--against '{path}': is not a result of 'chggen evaluate' with diffusion"
-        )
+    if not isinstance(found, dict) or not {"generators", "structures"} <= found.keys():
+        raise ChggenError(f"--against '{path}': is not a result of 'chggen evaluate'")
     if structures.is_file() and found["structures"]["digest"] != file_digest(structures):
         raise ChggenError(f"--against '{path}': is not an evaluation of '{structures}'")
     return found
 
 
 def compare(now: Mapping[str, Any], then: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Differences of the match rates, now minus then, by generator that both have.
+    """Differences of the rates, now minus then, by generator that both have.
 
     Structures are paired by their rows, so that runs with other limits can be compared
     by what they share; where that is nothing (another seed), no generator is compared.
 
     Args:
         now: result of this run.
-        then: result of an earlier run, as :func:`load` gives it.
+        then: result of an earlier run, as :func:`read_earlier` gives it.
         path: file that the earlier one is from.
     """
     rows = [[s["row"] for s in result["structures"]["chosen"]] for result in (now, then)]
@@ -49,13 +46,13 @@ def compare(now: Mapping[str, Any], then: Mapping[str, Any], path: Path) -> dict
         "checkpoint": then["checkpoint"],
         "n_structures": len(shared),
     }
-    for name in GENERATORS if shared else ():
-        figures = [x if name == "diffusion" else x.get(name, {}) for x in (now, then)]
+    for name in now["generators"] if shared else ():
+        figures = [of_generator(result, name) for result in (now, then)]
         if not all("matches" in f for f in figures):
             continue
-        pairs = [
-            tuple(np.array(f[key])[p] for f, p in zip(figures, places, strict=True))
-            for key in ("matches", "matches_narrow")
+        counts = [
+            {key: np.array(f[key])[p] for key, _, _ in COUNTED if key in f}
+            for f, p in zip(figures, places, strict=True)
         ]
-        found[name] = differences(pairs[0], pairs[1], samples)
+        found[name] = differences(counts[0], counts[1], samples)
     return found

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from chggen.errors import Status
+from chggen.evaluation.sampling import Sample
 from chggen.relaxation.pool import Relaxation
 from chggen.run.progress import Progress, silent
 from chggen.structure.crystal import Crystal
@@ -22,6 +23,9 @@ NARROW = (0.2, 0.3, 5.0)
 
 #: Statuses of a relaxation that left a structure with an energy.
 RELAXED = (Status.OK, Status.NOT_CONVERGED)
+
+#: CPU seconds of a sample: attributes of a sample and of an outcome.
+COSTS = ("generation_cpu_seconds", "relaxation_cpu_seconds")
 
 #: Å, under which two generated atoms count as on top of each other.
 CLOSE = 1.0
@@ -42,6 +46,8 @@ class Outcome:
         matched: the relaxed sample is the relaxed known structure, wide tolerances.
         matched_narrow: by the narrow ones too.
         energy_above_truth: relaxed energies, sample minus known structure, eV/atom.
+        generation_cpu_seconds: its part of what the generator took; NaN where not measured.
+        relaxation_cpu_seconds: its part of what the relaxations took.
     """
 
     structure: int
@@ -54,6 +60,13 @@ class Outcome:
     matched: bool = False
     matched_narrow: bool = False
     energy_above_truth: float = math.nan
+    generation_cpu_seconds: float = math.nan
+    relaxation_cpu_seconds: float = math.nan
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Generation and relaxation."""
+        return self.generation_cpu_seconds + self.relaxation_cpu_seconds
 
     @property
     def min_distance(self) -> float:
@@ -80,6 +93,12 @@ class Outcome:
         """Largest displacement of an atom by relaxation, Å; NaN where undefined."""
         return self._of_relaxed("max_displacement")
 
+    @property
+    def volume_change(self) -> float:
+        """Change of the volume by relaxation, |V_relaxed / V_generated - 1|; NaN if not relaxed."""
+        after, before = self._of_relaxed("volume_per_atom"), self.placed.crystal
+        return math.nan if before is None else abs(after / before.volume_per_atom - 1)
+
     def _of_relaxed(self, name: str) -> float:
         if self.relaxed is None or self.status not in RELAXED:
             return math.nan
@@ -88,49 +107,37 @@ class Outcome:
 
 
 def judge(
-    tasks: Sequence[Task],
-    placed: Sequence[Placed],
-    relaxed: Sequence[Relaxation | None],
-    truth: Sequence[Relaxation],
-    progress: Progress = silent,
+    samples: Sequence[Sample], truth: Sequence[Relaxation], progress: Progress = silent
 ) -> list[Outcome]:
-    """Outcomes of all samples, in order of the tasks (K per known structure).
+    """Outcomes of samples, in order.
 
     A known structure that could not be relaxed cannot be found: its samples stay in the
     denominators, with status ``parent_failed``.
 
     Args:
-        tasks: what was asked for.
-        placed: what the generator gave, in the same order.
-        relaxed: what the relaxation made of it; None where there was nothing to relax.
-        truth: the known structures, relaxed.
+        samples: what was generated and relaxed.
+        truth: the known structures, relaxed, by the places that the samples name.
         progress: called with (samples done, samples in all).
     """
-    samples = len(tasks) // len(truth)
     outcomes = []
-    for i, (task, made, result) in enumerate(zip(tasks, placed, relaxed, strict=True)):
-        structure, sample = divmod(i, samples)
-        outcomes.append(_judge(structure, sample, task, made, result, truth[structure]))
-        progress(i + 1, len(tasks))
+    for done, sample in enumerate(samples, 1):
+        outcomes.append(_judge(sample, truth[sample.draw.structure]))
+        progress(done, len(samples))
     return outcomes
 
 
-def _judge(
-    structure: int,
-    sample: int,
-    task: Task,
-    placed: Placed,
-    relaxed: Relaxation | None,
-    truth: Relaxation,
-) -> Outcome:
+def _judge(sample: Sample, truth: Relaxation) -> Outcome:
+    relaxed, draw = sample.relaxed, sample.draw
+
     def outcome(status: Status, reason: str, **found: float) -> Outcome:
-        place = (structure, sample, task, placed, relaxed, status, reason)
+        place = (draw.structure, draw.sample, sample.task, sample.placed, relaxed, status, reason)
+        found |= {name: getattr(sample, name) for name in COSTS}
         return Outcome(*place, **found)  # type: ignore[arg-type]
 
     if truth.crystal is None or truth.status not in RELAXED or truth.energy_per_atom is None:
         return outcome(Status.PARENT_FAILED, f"known structure: {truth.status} {truth.reason}")
     if relaxed is None:
-        return outcome(Status.SAMPLING_FAILED, placed.reason)
+        return outcome(Status.SAMPLING_FAILED, sample.placed.reason)
     if relaxed.crystal is None or relaxed.status not in RELAXED or relaxed.energy_per_atom is None:
         return outcome(relaxed.status, relaxed.reason)
     wide = same(relaxed.crystal, truth.crystal, WIDE)

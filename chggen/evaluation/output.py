@@ -2,16 +2,20 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from chggen.evaluation.figures import of_generator
 from chggen.evaluation.outcomes import Outcome
 from chggen.evaluation.run import Run, strict
 from chggen.run import atomic
 from chggen.structure.crystal import row_id, structure_key
 from chggen.tables import parquet
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 #: Figures shown: (key, words, unit, digits); shares are shown in per cent.
 SHOWN = (
@@ -19,6 +23,8 @@ SHOWN = (
     ("match_at_k", "match@{k}", "%", 1),
     ("match_at_1_narrow", "match@1, narrow", "%", 1),
     ("match_at_k_narrow", "match@{k}, narrow", "%", 1),
+    ("lowest_energy_at_k", "lowest energy of {k} is the known structure", "%", 1),
+    ("within_10_mev", "within 10 meV/atom of it or below", "%", 1),
     ("energy_above_truth", "energy above known structure, median", "eV/atom", 3),
     ("energy_above_truth_best", "the same, best of {k}", "eV/atom", 3),
     ("lower_energy", "lower than known structure", "%", 1),
@@ -27,6 +33,23 @@ SHOWN = (
     ("rmsd", "RMSD generated → relaxed, median", "Å", 2),
     ("rmsd_normalised", "the same over (V/n)^(1/3)", "", 3),
     ("max_displacement", "largest displacement, median", "Å", 2),
+    ("volume_change", "volume change generated → relaxed, median", "%", 1),
+)
+#: Figures shown by size class.
+SHOWN_BY_SIZE = (
+    ("match_at_1", "match@1"),
+    ("match_at_k", "match@{k}"),
+    ("lowest_energy_at_k", "lowest of {k}"),
+    ("within_10_mev", "within 10 meV"),
+)
+#: CPU seconds per structure at which success is shown.
+SHOWN_BUDGETS = (1, 2, 5, 10, 20, 50, 100)
+#: Rates whose differences are shown.
+SHOWN_PAIRED = (
+    ("match_at_1", "match@1"),
+    ("match_at_k", "match@{k}"),
+    ("lowest_energy_at_k", "lowest of {k}"),
+    ("within_10_mev", "within 10 meV/atom"),
 )
 #: Costs per sample, without interval.
 COSTS = (
@@ -43,54 +66,93 @@ def write_json(result: Mapping[str, Any], path: Path) -> None:
     atomic.write_text(path, text + "\n")
 
 
-def of_generator(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Figures of one generator in a result."""
-    return result if name == "diffusion" else result[name]
-
-
 def show(result: Mapping[str, Any]) -> None:
-    """Print the figures, one column per generator."""
+    """Print the figures, one column per generator; by size, and against CPU seconds."""
     from rich.console import Console
+
+    console = Console(width=None if os.isatty(1) else 120)
+    for table in (_figures(result), _by_size(result), _by_budget(result)):
+        console.print(table)
+    for line in _paired(result):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _table(title: str, result: Mapping[str, Any], *left: str) -> "Table":
     from rich.table import Table
 
-    names = result["generators"]
+    table = Table(title=title, title_justify="left")
+    for column in left:
+        table.add_column(column)
+    for name in result["generators"]:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _figures(result: Mapping[str, Any]) -> "Table":
     k = result["samples_per_structure"]
-    table = Table(
-        title=f"{result['n_structures']} structures × {k} samples, {result['cells']} cells"
-        " (95 % intervals)",
-        title_justify="left",
-    )
-    for column in ("", *names):
-        table.add_column(column, justify="left" if not column else "right")
+    title = f"{result['n_structures']} structures × {k} samples, {result['cells']} cells"
+    table = _table(f"{title} (95 % intervals)", result, "")
+    figures = [of_generator(result, name) for name in result["generators"]]
     for key, words, unit, digits in SHOWN:
-        cells = [_interval(of_generator(result, n), key, unit, digits) for n in names]
+        cells = [_interval(found, key, unit, digits) for found in figures]
         table.add_row(_label(words.format(k=k), unit), *cells)
     for key, words, unit, digits in COSTS:
-        cells = [_number(of_generator(result, n)[key], digits) for n in names]
+        cells = [_number(found[key], digits) for found in figures]
         table.add_row(_label(f"{words} per sample", unit), *cells)
-    statuses = [of_generator(result, n)["statuses"] for n in names]
+    statuses = [found["statuses"] for found in figures]
     table.add_row("statuses", *["\n".join(f"{s} {c}" for s, c in x.items()) for x in statuses])
-    console = Console(width=None if os.isatty(1) else 120)
-    console.print(table)
-    pairs = {
-        f"diffusion - {pair.removeprefix('diffusion_minus_')}": values
-        for pair, values in result["paired"].items()
-    }
+    return table
+
+
+def _by_size(result: Mapping[str, Any]) -> "Table":
+    k = result["samples_per_structure"]
+    table = _table("by number of atoms (%)", result, "atoms", "")
+    figures = [of_generator(result, name)["by_size"] for name in result["generators"]]
+    for size, some in figures[0].items():
+        for row, (key, words) in enumerate(SHOWN_BY_SIZE):
+            label = f"{size}: {some['n_structures']} structures" if not row else ""
+            cells = [_interval(found[size], key, "%", 0) for found in figures]
+            table.add_row(label, words.format(k=k), *cells)
+    return table
+
+
+def _by_budget(result: Mapping[str, Any]) -> "Table":
+    """Success against CPU seconds; a dash where a generator lacks samples."""
+    title = "success (%) after CPU seconds per structure, generation + relaxation"
+    table = _table(title, result, "CPU s", "")
+    curves = [of_generator(result, n)["success_by_cpu_seconds"] for n in result["generators"]]
+    for place, budget in enumerate(curves[0]["cpu_seconds"]):
+        if budget not in SHOWN_BUDGETS:
+            continue
+        for key, words in (("found", "found"), ("lowest", "lowest is the known")):
+            ends = (key, f"{key}_low", f"{key}_high")
+            cells = [
+                _interval({end: curve[end][place] for end in ends}, key, "%", 0) for curve in curves
+            ]
+            table.add_row(f"{budget:g}" if key == "found" else "", words, *cells)
+    return table
+
+
+def _paired(result: Mapping[str, Any]) -> Iterator[str]:
+    """Lines with the differences of the rates."""
+    pairs = {pair.replace("_minus_", " - "): values for pair, values in result["paired"].items()}
     against = result.get("against", {})
     pairs |= {
         f"{name}, this run - {against['file']} ({against['n_structures']} structures)": against[
             name
         ]
-        for name in names
+        for name in result["generators"]
         if name in against
     }
     if against and not against["n_structures"]:
-        console.print(f"no structures in common with {against['file']}", soft_wrap=True)
+        yield f"no structures in common with {against['file']}"
     for words, values in pairs.items():
-        for key, rate in (("match_at_1", "match@1"), ("match_at_k", f"match@{k}")):
-            if key in values:
-                line = f"{words}, {rate}: {_interval(values, key, '%', 1)} %, paired"
-                console.print(line, highlight=False, soft_wrap=True)
+        rates = [
+            f"{rate.format(k=result['samples_per_structure'])} {_interval(values, key, '%', 1)}"
+            for key, rate in SHOWN_PAIRED
+            if key in values
+        ]
+        yield f"{words}, paired, %: {'; '.join(rates)}"
 
 
 def _label(words: str, unit: str) -> str:
@@ -119,7 +181,9 @@ def write_table(run: Run, path: Path) -> None:
     the number of the sample; the structure is the relaxed one where there is one.
     """
     rows = [
-        _row(run, name, outcome) for name, outcomes in run.outcomes.items() for outcome in outcomes
+        _row(run, name, outcome)
+        for name, outcomes in run.outcomes.items()
+        for outcome in (*outcomes, *run.more.get(name, ()))
     ]
     parquet.write(path, "evaluated", rows, run.result)
 

@@ -3,8 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,20 +13,25 @@ import torch
 from chggen import provenance
 from chggen.diffusion.card import read_card, volume_elements
 from chggen.errors import ChggenError, Status
+from chggen.evaluation.budget import Search, compare
+from chggen.evaluation.figures import paired, search_of, searches_of, summary
 from chggen.evaluation.outcomes import NARROW, RELAXED, WIDE, Outcome, judge, same
+from chggen.evaluation.sampling import Bars, Draw, sample
 from chggen.evaluation.settings import Evaluation
-from chggen.evaluation.statistics import paired, summary
 from chggen.evaluation.structures import Selection, select
-from chggen.evaluation.tasks import fill, tasks_for
+from chggen.evaluation.tasks import tasks_for
 from chggen.generators import make_generator
 from chggen.generators.ranking import selecting
 from chggen.potential import NamedPotential, load_named
 from chggen.relaxation.pool import Relaxation, relax
 from chggen.run.progress import bar
-from chggen.structure.task import Generator, Task
+from chggen.structure.task import Generator
 
-#: Makes a progress bar of a label.
-Bars = Callable[[str], AbstractContextManager[Callable[[float, int], None]]]
+#: Times that samples are added to reach a budget of CPU seconds: what they cost is known
+#: only afterwards.
+_PASSES = 4
+#: Samples added for each that seems to be lacking, for the same reason.
+_MARGIN = 1.1
 
 
 @dataclass
@@ -38,13 +42,15 @@ class Run:
         result: everything for the JSON file.
         selection: the known structures.
         truth: their relaxations.
-        outcomes: all samples, by generator.
+        outcomes: the K samples of each structure, by generator.
+        more: samples beyond these, drawn to reach ``cpu_seconds``, by generator.
     """
 
     result: dict[str, Any]
     selection: Selection
     truth: list[Relaxation]
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+    more: dict[str, list[Outcome]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -76,62 +82,111 @@ def evaluate(
             [k.crystal for k in selection.known], settings.relax, model=model, progress=progress
         )
     truth_seconds = time.process_time() - start
-    rows = tasks_for(
-        selection.known,
-        settings.cells,
-        settings.samples,
-        settings.seed,
-        settings.drawn("diffusion"),
-        settings.symmetry,
-    )
     facts = _facts(settings, selection, truth, model, card)
     facts["truth"]["relaxation_cpu_seconds"] = truth_seconds / len(truth)
-    outcomes: dict[str, list[Outcome]] = {}
+    run = Run({}, selection, truth)
     figures: dict[str, dict[str, Any]] = {}
-    run = Run({}, selection, truth, outcomes)
     for name, generator in makers.items():
-        outcomes[name], seconds = _attempt(name, generator, rows, truth, settings, model, bars)
-        figures[name] = summary(outcomes[name], settings.samples) | seconds
+        attempt = _Attempt(name, generator, settings, run, model, bars)
+        run.outcomes[name], run.more[name] = attempt.all()
+        figures[name] = summary(run.outcomes[name], settings.samples)
+        figures[name] |= _by_budget(run, name) | {"matching_cpu_seconds": attempt.matching}
         facts["wall_seconds"] = time.monotonic() - began
-        run.result = _result(settings, figures, outcomes, facts)
-        if after and len(outcomes) < len(makers):
+        run.result = _result(settings, figures, run, facts)
+        if after and len(figures) < len(makers):
             after(run)
     return run
 
 
-def _attempt(
-    name: str,
-    generator: Generator,
-    rows: Sequence[Sequence[Task]],
-    truth: Sequence[Relaxation],
-    settings: Evaluation,
-    model: NamedPotential,
-    bars: Bars,
-) -> tuple[list[Outcome], dict[str, float]]:
-    """All samples of one generator, and the CPU seconds per sample of each part."""
-    marks = [time.process_time()]
-    with bars(f"{name}: generate") as progress:
-        placed = fill(generator, rows, progress)
-    # what was asked for where a candidate was kept: its cell, and the seed of all
-    tasks = [row[p.candidate % len(row)] for row, p in zip(rows, placed, strict=True)]
-    marks.append(time.process_time())
-    there = [i for i, result in enumerate(placed) if result.crystal is not None]
-    crystals = [c for c in (result.crystal for result in placed) if c is not None]
-    with bars(f"{name}: relax") as progress:
-        done = relax(crystals, settings.relax, model=model, progress=progress)
-    marks.append(time.process_time())
-    relaxed: list[Relaxation | None] = [None] * len(tasks)
-    for i, result in zip(there, done, strict=True):
-        relaxed[i] = result
-    with bars(f"{name}: match") as progress:
-        outcomes = judge(tasks, placed, relaxed, truth, progress)
-    marks.append(time.process_time())
-    names = ("generation", "relaxation", "matching")
-    seconds = {
-        f"{part}_cpu_seconds": float(spent) / len(tasks)
-        for part, spent in zip(names, np.diff(marks), strict=True)
+class _Attempt:
+    """All samples of one generator."""
+
+    def __init__(
+        self,
+        name: str,
+        generator: Generator,
+        settings: Evaluation,
+        run: Run,
+        model: NamedPotential,
+        bars: Bars,
+    ) -> None:
+        self._name, self._generator, self._settings = name, generator, settings
+        self._known, self._truth = run.selection.known, run.truth
+        self._model, self._bars = model, bars
+        self._matching = 0.0
+        self._judged = 0
+
+    @property
+    def matching(self) -> float:
+        """CPU seconds of the comparison with the known crystal, mean per sample."""
+        return self._matching / max(self._judged, 1)
+
+    def all(self) -> tuple[list[Outcome], list[Outcome]]:
+        """The K samples of every structure, and those that a budget of CPU seconds adds."""
+        k, budget = self._settings.samples, self._settings.cpu_seconds
+        first = self._judge(dict.fromkeys(range(len(self._known)), k), 0, {})
+        more: list[Outcome] = []
+        for number in range(1, _PASSES + 1):
+            if budget is None:
+                break
+            missing = {
+                place: math.ceil(_MARGIN * lacking)
+                for place, lacking in enumerate(search_of(first, more).lacking(budget))
+                if lacking
+            }
+            if not missing:
+                break
+            more += self._judge(missing, number, Counter(o.structure for o in first + more))
+        return first, more
+
+    def _judge(
+        self, wanted: Mapping[int, int], number: int, there: Mapping[int, int]
+    ) -> list[Outcome]:
+        """Samples of some structures, so many of each; another number gives other samples.
+
+        ``there`` are the samples that each structure has already.
+        """
+        settings = self._settings
+        seed = settings.seed
+        if number:
+            seed = int(np.random.SeedSequence([seed, number, 0xADD]).generate_state(1)[0])
+        draws = []
+        for n in sorted(set(wanted.values())):
+            places = [place for place, count in wanted.items() if count == n]
+            known = [self._known[place] for place in places]
+            drawn, kept = settings.drawn("diffusion"), settings.symmetry
+            rows = iter(tasks_for(known, settings.cells, n, seed, drawn, kept))
+            draws += [Draw(p, there.get(p, 0) + k, next(rows)) for p in places for k in range(n)]
+        model, bars = self._model, self._bars
+        samples = sample(self._name, self._generator, draws, settings.relax, model, bars)
+        start = time.process_time()
+        with bars(f"{self._name}: match") as progress:
+            outcomes = judge(samples, self._truth, progress)
+        self._matching += time.process_time() - start
+        self._judged += len(outcomes)
+        return outcomes
+
+
+def _by_budget(run: Run, name: str) -> dict[str, Any]:
+    """Success against CPU seconds, of all structures and by size."""
+    first, more = run.outcomes[name], run.more[name]
+    by_size = {size: s.figures() for size, s in searches_of(first, more).items()}
+    found = search_of(first, more).figures() | {"by_size": by_size}
+    return {"success_by_cpu_seconds": found}
+
+
+def _pairs(run: Run, names: Sequence[str], samples: int) -> dict[str, Any]:
+    """Differences between the first generator and each other one."""
+    top = names[0]
+
+    def search(name: str) -> Search:
+        return search_of(run.outcomes[name], run.more[name])
+
+    return {
+        f"{top}_minus_{name}": paired(run.outcomes[top], run.outcomes[name], samples)
+        | {"success_by_cpu_seconds": compare(search(top), search(name))}
+        for name in names[1:]
     }
-    return outcomes, seconds
 
 
 def _facts(
@@ -188,27 +243,22 @@ def _facts(
 def _result(
     settings: Evaluation,
     figures: dict[str, dict[str, Any]],
-    outcomes: dict[str, list[Outcome]],
+    run: Run,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """Content of the JSON file: diffusion at the top, the others below their names."""
-    n = len(facts["structures"]["chosen"])
+    """Content of the JSON file: the first generator at the top, the others by their names."""
+    names = list(figures)
     head = {
-        "format": 1,
-        "n_structures": n,
+        "format": 2,
+        "n_structures": len(facts["structures"]["chosen"]),
         "samples_per_structure": settings.samples,
         "cells": settings.cells,
         "seed": settings.seed,
-        "generators": list(figures),
+        "generators": names,
     }
-    others = {name: values for name, values in figures.items() if name != "diffusion"}
-    differences = {
-        f"diffusion_minus_{name}": paired(outcomes["diffusion"], outcomes[name], settings.samples)
-        for name in others
-        if "diffusion" in outcomes
-    }
-    result = head | figures.get("diffusion", {}) | others | {"paired": differences} | facts
-    return strict(result)
+    others = {name: figures[name] for name in names[1:]}
+    pairs = {"paired": _pairs(run, names, settings.samples)}
+    return strict(head | figures[names[0]] | others | pairs | facts)
 
 
 def strict(value: Any) -> Any:  # noqa: ANN401

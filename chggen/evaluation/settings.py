@@ -1,5 +1,6 @@
 """What a run of ``chggen evaluate`` is asked for."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,12 @@ from chggen.config.stages import GenerateConfig, RelaxConfig
 from chggen.config.systems import Symmetry
 from chggen.errors import ChggenError
 
-#: Generators that can be compared; the first is the one that is evaluated. Candidates are
-#: ranked for it and for ``random_selected``, which shows what the ranking does by itself.
+#: Generators that can be compared. Candidates are ranked for ``diffusion`` and for
+#: ``random_selected``, which shows what the ranking does by itself.
 GENERATORS: Final = ("diffusion", "random", "random_selected", "pyxtal")
 CELLS: Final = ("true", "sampled", "framework")
+#: Size classes of the figures: fewest and most atoms of each.
+SIZES: Final = ((1, 2), (3, 4), (5, 7), (8, 10), (11, 14), (15, 30), (31, 52), (53, 10**6))
 
 Cells = Literal["true", "sampled", "framework"]
 
@@ -26,6 +29,8 @@ class Evaluation:
         structures: CSV with a ``cif`` column.
         limit: most structures taken from it.
         samples: structures generated per known one (K).
+        cpu_seconds: per known structure: generators whose K samples cost less draw more, for
+            the figures against CPU seconds alone; None: K samples.
         seed: of the choice of structures and of every sample.
         cells: ``true`` cells of the file, ``sampled`` as a campaign draws them, or the
             file's ``framework``, with only its rarest element to be placed (inpainting).
@@ -42,8 +47,9 @@ class Evaluation:
     structures: Path
     limit: int = 100
     samples: int = 5
+    cpu_seconds: float | None = None
     seed: int = 1
-    cells: Cells = "true"
+    cells: Cells = "sampled"
     generators: tuple[str, ...] = GENERATORS
     min_atoms: int = 3
     max_atoms: int = 14
@@ -67,6 +73,9 @@ class Evaluation:
             if getattr(self, option) < 1:
                 raise ChggenError(f"--{option} {getattr(self, option)}: must be at least 1")
 
+        if self.cpu_seconds is not None and not 0 < self.cpu_seconds < math.inf:
+            raise ChggenError(f"--cpu-seconds {self.cpu_seconds}: must be positive")
+
     def drawn(self, generator: str) -> GenerateConfig:
         """Section ``generate`` with another generator.
 
@@ -89,15 +98,21 @@ class Evaluation:
         }
 
 
+def size_class(atoms: int) -> str:
+    """Size class of a number of atoms (at least 1): ``3-4``; ``53+`` for the largest."""
+    low, high = next((low, high) for low, high in SIZES if low <= atoms <= high)
+    return f"{low}+" if (low, high) == SIZES[-1] else f"{low}-{high}"
+
+
 def parse_generators(text: str | Sequence[str]) -> tuple[str, ...]:
-    """Names in ``diffusion,random``, each once, in the order of :data:`GENERATORS`."""
+    """Names in ``diffusion,random``, each once, in the order given."""
     given = text.split(",") if isinstance(text, str) else text
-    names = {name.strip() for name in given} - {""}
-    unknown = sorted(names - set(GENERATORS))
+    names = tuple(dict.fromkeys(name.strip() for name in given if name.strip()))
+    unknown = [name for name in names if name not in GENERATORS]
     if unknown or not names:
         raise ChggenError(
             f"--generators '{text}': "
             + (f"unknown generator '{unknown[0]}'" if unknown else "names none")
             + f" (known: {', '.join(GENERATORS)})"
         )
-    return tuple(name for name in GENERATORS if name in names)
+    return names

@@ -1,6 +1,7 @@
 """``chggen evaluate``: choice of structures, tasks, judgement, statistics."""
 
 import csv
+import itertools
 import math
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from chggen.cells.drawing import draw_cells
 from chggen.cells.volume import predict_volumes
 from chggen.config.stages import GenerateConfig, RelaxConfig
 from chggen.errors import Status
+from chggen.evaluation import figures as stats
 from chggen.evaluation import outcomes as judging
-from chggen.evaluation import statistics as stats
+from chggen.evaluation import statistics as rates
+from chggen.evaluation.budget import BUDGETS, Search, compare, found_at, lowest_at
 from chggen.evaluation.outcomes import Outcome, judge
-from chggen.evaluation.settings import Evaluation
+from chggen.evaluation.sampling import Draw, Sample
+from chggen.evaluation.settings import Evaluation, size_class
 from chggen.evaluation.structures import select
 from chggen.evaluation.tasks import fill, tasks_for
 from chggen.generators.random import RandomGenerator
@@ -57,7 +61,8 @@ def source(tmp_path) -> Path:
 
 
 def asked(path: Path, **changes) -> Evaluation:
-    given = {"limit": 3, "samples": 2, "min_atoms": 2, "generators": ("diffusion", "random")}
+    given = {"limit": 3, "samples": 2, "min_atoms": 2, "cells": "true"}
+    given |= {"generators": ("diffusion", "random")}
     relax = RelaxConfig(max_steps=60)
     return Evaluation(**({"structures": path, "relax": relax} | given | changes))
 
@@ -208,7 +213,6 @@ def test_judgement():
     truth = [relaxed("NaCl"), Relaxation(None, Status.NOT_FINITE, "nan"), relaxed("CsCl")]
     task = Task(crystal("NaCl"), np.ones(2, bool), 0)
     made = Placed(crystal("NaCl"), "", 59)
-    tasks = [task] * 6
     placed = [made, Placed(None, "lost", 3), made, made, made, made]
     results = [
         relaxed("NaCl", energy=-2.9, shift=0.3, delta_energy_per_atom=0.5, rmsd=0.2),
@@ -218,7 +222,11 @@ def test_judgement():
         relaxed("CsCl", status=Status.NOT_CONVERGED, energy=-3.5),
         relaxed("CsCl", status=Status.EXPLODED, delta_energy_per_atom=9.0),
     ]
-    found = judge(tasks, placed, results, truth)
+    samples = [
+        Sample(Draw(i // 2, i % 2, [task]), p, r, 1.0 + i, 0.5)
+        for i, (p, r) in enumerate(zip(placed, results, strict=True))
+    ]
+    found = judge(samples, truth)
     assert [o.status for o in found] == [
         Status.OK,
         Status.SAMPLING_FAILED,
@@ -232,6 +240,7 @@ def test_judgement():
     assert found[0].energy_above_truth == pytest.approx(0.1)
     assert found[0].delta_energy == 0.5
     assert found[0].rmsd == 0.2
+    assert [o.cpu_seconds for o in found] == [1.5 + i for i in range(6)]
     # what an explosion left behind is no result
     assert math.isnan(found[5].delta_energy)
     figures = stats.summary(found, 2)
@@ -244,6 +253,10 @@ def test_judgement():
     assert figures["energy_above_truth"] == math.inf
     assert figures["energy_above_truth_best"] == pytest.approx(0.1)
     assert figures["lower_energy"] == pytest.approx(1 / 6)
+    # one 0.1 eV/atom above, one below; failures are neither
+    assert figures["within_10_mev"] == pytest.approx(1 / 6)
+    assert figures["lowest_energy_at_k"] == pytest.approx(2 / 3)
+    assert figures["generation_cpu_seconds"] == 3.5
     assert figures["delta_energy"] == 0.5
 
 
@@ -294,11 +307,11 @@ def test_rates_and_their_intervals():
 def test_intervals_are_always_the_same_and_cover():
     rng = np.random.default_rng(3)
     hits = rng.random((60, 3)) < 0.3
-    assert stats.share(hits) == stats.share(hits)
+    assert rates.share(hits) == rates.share(hits)
     covered = 0
     for _ in range(100):
         hard = rng.beta(0.5, 1.0, size=40)  # mean 1/3, samples of a structure alike
-        _, low, high = stats.share(rng.random((40, 5)) < hard[:, None])
+        _, low, high = rates.share(rng.random((40, 5)) < hard[:, None])
         covered += low <= 1 / 3 <= high
     assert covered >= 88
 
@@ -307,11 +320,11 @@ def test_too_close_and_medians():
     hits = np.ones((4, 2), bool)
     assert stats.summary(invented(hits, 0.99), 2)["too_close"] == 1
     assert stats.summary(invented(hits, 1.01), 2)["too_close"] == 0
-    value, low, high = stats.median(np.array([[1.0, math.nan], [3.0, 2.0], [math.nan, math.nan]]))
+    value, low, high = rates.median(np.array([[1.0, math.nan], [3.0, 2.0], [math.nan, math.nan]]))
     assert (value, low, high) == (2.0, 1.0, 2.5)
-    assert np.isnan(stats.median(np.full((3, 2), math.nan))).all()
-    assert stats.median(np.array([[math.inf, 1.0, 2.0, math.inf]]))[0] == math.inf
-    assert stats.median(np.array([[math.inf, 1.0, 2.0, 3.0]]))[0] == 2.5
+    assert np.isnan(rates.median(np.full((3, 2), math.nan))).all()
+    assert rates.median(np.array([[math.inf, 1.0, 2.0, math.inf]]))[0] == math.inf
+    assert rates.median(np.array([[math.inf, 1.0, 2.0, 3.0]]))[0] == 2.5
 
 
 def test_pairs_know_more_than_two_intervals():
@@ -329,3 +342,167 @@ def test_pairs_know_more_than_two_intervals():
     same = stats.paired(invented(first), invented(first), 4)
     assert same["match_at_k"] == 0
     assert same["match_at_k_low"] == -wilson(0, 60)[1]
+
+
+def several(energies, hits=None, sizes=None, costs=None) -> list[Outcome]:
+    """Outcomes [N, K] of these energies above truth (nan: failed), atoms and CPU seconds."""
+    energies = np.asarray(energies, float)
+    hits = np.abs(energies) < 0.001 if hits is None else np.asarray(hits)
+    found = []
+    for i, row in enumerate(energies):
+        n = 2 if sizes is None else sizes[i]
+        content = Crystal.of(4 * np.eye(3), np.full(n, 11), np.random.default_rng(0).random((n, 3)))
+        task = Task(content, np.ones(n, bool), 0)
+        for k, energy in enumerate(row):
+            failed = math.isnan(energy)
+            status = Status.NOT_FINITE if failed else Status.OK
+            cost = 1.0 if costs is None else costs[i][k]
+            relaxation = None if failed else relaxed("NaCl", volume_per_atom=40.0)
+            found.append(
+                Outcome(
+                    i,
+                    k,
+                    task,
+                    Placed(content, "", 0),
+                    relaxation,
+                    status,
+                    "",
+                    bool(hits[i, k]),
+                    bool(hits[i, k]),
+                    energy,
+                    0.25 * cost,
+                    0.75 * cost,
+                )
+            )
+    return found
+
+
+def test_lowest_of_k_and_within_10_mev():
+    nan = math.nan
+    energies = [
+        [0.5, 0.0, nan],  # the known crystal is the lowest
+        [0.0, -0.02, 0.3],  # something lies under it
+        [nan, nan, nan],
+        [0.009, 0.011, nan],  # as good, but another crystal
+    ]
+    found = stats.summary(several(energies), 3)
+    assert found["matches"] == [1, 1, 0, 0]
+    assert found["lowest_matches"] == [1, 0, 0, 0]
+    assert found["lowest_energy_at_k"] == 1 / 4
+    assert (found["lowest_energy_at_k_low"], found["lowest_energy_at_k_high"]) == wilson(1, 4)
+    assert found["samples_within_10_mev"] == [1, 2, 0, 1]
+    assert found["within_10_mev"] == pytest.approx(4 / 12)
+    assert found["within_10_mev_low"] < 4 / 12 < found["within_10_mev_high"]
+    # from 4 Å cubed for two atoms to 80 Å cubed
+    assert found["volume_change"] == pytest.approx(80 / 64 - 1)
+    assert math.isnan(stats.summary(several([[nan]]), 1)["volume_change"])
+
+
+def test_size_classes():
+    named = [size_class(n) for n in (1, 3, 4, 5, 7, 8, 10, 11, 14, 15, 30, 31, 52, 53, 400)]
+    assert list(dict.fromkeys(named)) == [
+        "1-2", "3-4", "5-7", "8-10", "11-14", "15-30", "31-52", "53+",
+    ]  # fmt: skip
+    assert [named.count(x) for x in dict.fromkeys(named)] == [1, 2, 2, 2, 2, 2, 2, 2]
+    outcomes = several([[0.0, 1.0], [0.0, 0.0], [1.0, 1.0]], sizes=[12, 4, 3])
+    found = stats.summary(outcomes, 2)["by_size"]
+    assert list(found) == ["3-4", "11-14"]
+    assert [found[s]["n_structures"] for s in found] == [2, 1]
+    assert [found[s]["match_at_1"] for s in found] == [0.5, 0.5]
+    assert [found[s]["match_at_k"] for s in found] == [0.5, 1.0]
+    assert found["3-4"]["match_at_k_low"] == wilson(1, 2)[0]
+    other = several([[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]], sizes=[12, 4, 3])
+    pairs = stats.paired(outcomes, other, 2)["by_size"]
+    assert pairs["11-14"]["match_at_k"] == 1
+    assert pairs["3-4"]["match_at_k"] == pairs["3-4"]["lowest_energy_at_k"] == 0
+
+
+def by_force(hits, energies, k, success):
+    """Mean over all subsets of k samples."""
+    subsets = [list(s) for s in itertools.combinations(range(len(hits)), k)]
+    return np.mean([success(hits[s], energies[s]) for s in subsets])
+
+
+def test_success_of_fewer_samples_is_the_mean_over_all_subsets():
+    rng = np.random.default_rng(11)
+    for n in (1, 2, 5, 7):
+        for _ in range(8):
+            energies = rng.normal(size=n)
+            hits = rng.random(n) < rng.random()
+            failed = rng.random(n) < 0.2
+            energies[failed], hits[failed] = np.inf, False
+            some, lowest = found_at(hits, energies), lowest_at(hits, energies)
+            assert len(some) == len(lowest) == n + 1
+            assert some[0] == lowest[0] == 0
+            for k in range(1, n + 1):
+                brute = by_force(hits, energies, k, lambda h, _: h.any())
+                assert some[k] == pytest.approx(brute)
+                brute = by_force(hits, energies, k, lambda h, e: h[e.argmin()])
+                assert lowest[k] == pytest.approx(brute)
+    # a thousand samples, as a cheap generator draws: still numbers
+    many = found_at(np.arange(1000) < 2, np.zeros(1000))
+    assert many[1] == pytest.approx(0.002)
+    assert many[500] == pytest.approx(1 - 0.5 * 499 / 999)
+    assert (np.diff(lowest_at(np.arange(1000) == 0, np.arange(1000.0))) > 0).all()
+
+
+def test_subsets_of_samples_estimate_fresh_searches_without_bias():
+    """The mean of the estimate over many sets of samples is the success of new searches."""
+    rng = np.random.default_rng(2)
+    chance, n, k = 0.2, 6, 3
+    sets = rng.random((4000, n)) < chance
+    mean = np.mean([found_at(hits, np.zeros(n))[k] for hits in sets])
+    assert mean == pytest.approx(1 - (1 - chance) ** k, abs=0.01)
+
+
+def test_success_against_cpu_seconds():
+    hits = [np.array([True, False]), np.array([False, False])]
+    energies = [np.array([0.0, -1.0]), np.array([1.0, np.inf])]
+    found = Search(hits, energies, [2.0, 5.0]).figures()
+    assert found["cpu_seconds"] == list(BUDGETS)
+
+    def at(seconds, key):
+        return found[key][BUDGETS.index(seconds)]
+
+    assert at(1, "found") == 0
+    # one sample of the first, none of the second
+    assert at(2, "found") == at(3, "found") == at(2, "lowest") == 0.25
+    assert at(4, "found") == at(5, "found") == 0.5
+    assert at(4, "lowest") == 0  # what is lower is not the known crystal
+    # a third sample of the first is not there
+    assert math.isnan(at(6, "found"))
+    assert math.isnan(at(6, "lowest_low"))
+    assert at(6, "n_beyond") == 1
+    assert at(15, "n_beyond") == 2
+    assert at(6, "found_stopped") == at(100, "found_stopped") == 0.5
+    assert at(5, "found_low") < 0.5 < at(5, "found_high")
+
+
+def test_budgets_of_two_generators_are_paired():
+    hits = [np.array([True] * 4)] * 10 + [np.array([False] * 4)] * 10
+    energies = [np.zeros(4)] * 20
+    cheap = Search(hits, energies, [1.0] * 20)
+    dear = Search(hits, energies, [3.0] * 20)
+    found = compare(cheap, dear)
+    assert found["found"][BUDGETS.index(2)] == 0.5
+    assert found["found"][BUDGETS.index(4)] == 0
+    assert math.isnan(found["found"][BUDGETS.index(5)])
+    assert found["found_stopped"][BUDGETS.index(5)] == 0
+    assert found["n_beyond"][BUDGETS.index(5)] == 20
+    assert cheap.lacking(6.5).tolist() == [2] * 20
+    assert dear.lacking(6.5).tolist() == [0] * 20
+
+
+def test_a_structure_costs_what_its_samples_cost_on_average():
+    first = several([[1.0, 0.0], [0.0, 0.0]], sizes=[3, 12], costs=[[1.0, 3.0], [10.0, 10.0]])
+    found = stats.search_of(first, []).figures()
+    assert found["found"][BUDGETS.index(2)] == 0.25
+    assert found["found"][BUDGETS.index(4)] == 0.5
+    more = several([[1.0, 1.0]], sizes=[3], costs=[[2.0, 2.0]])
+    longer = stats.search_of(first, more).figures()
+    assert longer["found"][BUDGETS.index(4)] == pytest.approx(0.25)
+    assert longer["n_beyond"][BUDGETS.index(8)] == 0
+    sizes = stats.searches_of(first, more)
+    assert list(sizes) == ["3-4", "11-14"]
+    assert sizes["3-4"].lacking(8).tolist() == [0]
+    assert sizes["11-14"].figures()["found"][BUDGETS.index(10)] == 1

@@ -10,6 +10,7 @@ import pytest
 
 from chggen.cli import app
 from chggen.errors import ChggenError, Status
+from chggen.evaluation import chart
 from chggen.evaluation import run as running
 from chggen.evaluation.against import compare, read_earlier
 from chggen.evaluation.output import show, write_json, write_table
@@ -100,6 +101,9 @@ def test_against_an_earlier_run(run, tmp_path):
     assert found["diffusion"]["match_at_1"] == found["pyxtal"]["match_at_k"] == 0
     # the earlier run has less: its last structures, fewer samples of them, one match
     less = dict(earlier, samples_per_structure=1, matches=[0, 1], matches_narrow=[0, 0])
+    less |= {"format": 1}  # written before these were counted
+    for name in ("lowest_matches", "lowest_matches_narrow", "samples_within_10_mev"):
+        del less[name]
     less["structures"] = dict(earlier["structures"], chosen=earlier["structures"]["chosen"][1:])
     del less["random"]
     found = compare(run.result, less, path)
@@ -107,6 +111,7 @@ def test_against_an_earlier_run(run, tmp_path):
     assert found["n_structures"] == 2
     assert found["diffusion"]["match_at_1"] == pytest.approx(gain.mean())
     assert "match_at_k" not in found["diffusion"]
+    assert "within_10_mev" not in found["diffusion"]
     assert "random" not in found
     show(run.result | {"against": found})
     less["structures"]["chosen"] = [{"row": 999}, {"row": 998}]
@@ -158,14 +163,14 @@ def test_failures_stay_in_the_denominators(source, monkeypatch, tmp_path):
     monkeypatch.setattr(running, "make", lambda *_: Bad())
     settings = asked(write(tmp_path / "one.csv", [("CsCl", 0.0)]), samples=3)
     run = evaluate(replace(settings, generators=("random",)))
-    found = run.result["random"]
+    found = run.result
+    assert "random" not in found
     assert found["statuses"] == {"ok": 1, "sampling_failed": 1, "too_close": 1}
     assert found["match_at_1"] == pytest.approx(1 / 3)
     assert found["match_at_k"] == 1
     assert found["too_close"] == pytest.approx(1 / 3)
     assert found["energy_above_truth"] is None
-    assert run.result["paired"] == {}
-    assert "match_at_1" not in run.result
+    assert found["paired"] == {}
     write_table(run, tmp_path / "samples.parquet")
     show(run.result)
 
@@ -173,6 +178,50 @@ def test_failures_stay_in_the_denominators(source, monkeypatch, tmp_path):
 def test_strict_has_no_nan():
     found = strict({"a": math.nan, "b": [math.inf, np.float64(1.5)], "c": (np.int64(3), "x")})
     assert json.dumps(found, allow_nan=False) == '{"a": null, "b": [null, 1.5], "c": [3, "x"]}'
+
+
+def test_the_first_generator_stands_at_the_top(source, tmp_path):
+    result, samples, picture = (tmp_path / n for n in ("found.json", "s.parquet", "curve.svg"))
+    given = ["--limit", "3", "--samples", "2", "--min-atoms", "2", "--cells", "sampled"]
+    files = ["--json", result, "--table", samples, "--figure", picture, "--cpu-seconds", "0.4"]
+    command = ["evaluate", "--structures", source, *given, *files]
+    done = RUNNER.invoke(app, [*map(str, command), "--generators", "pyxtal,random"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(result.read_text())
+    assert found["generators"] == ["pyxtal", "random"]
+    assert "pyxtal" not in found
+    assert set(found["paired"]) == {"pyxtal_minus_random"}
+    gain = found["paired"]["pyxtal_minus_random"]["match_at_1"]
+    assert gain == pytest.approx(found["match_at_1"] - found["random"]["match_at_1"])
+    assert found["random"]["score_calls"] == 0
+    for figures in (found, found["random"]):
+        assert set(figures["by_size"]) == {"1-2", "3-4"}
+        assert figures["by_samples"]["found"][-1] == pytest.approx(figures["match_at_k"])
+        assert figures["by_samples"]["found"][0] == pytest.approx(figures["match_at_1"])
+        assert figures["by_samples"]["lowest"][-1] == pytest.approx(figures["lowest_energy_at_k"])
+        curve = figures["success_by_cpu_seconds"]
+        assert curve["cpu_seconds"][0] == 1
+        assert curve["cpu_seconds"][-1] == 100
+        assert all(low <= value <= high for value, low, high in zip(
+            *(curve[f"found_stopped{end}"] for end in ("", "_low", "_high")), strict=True
+        ))  # fmt: skip
+        assert set(curve["by_size"]) == {"1-2", "3-4"}
+    # the budget adds samples to the curves and the table, not to the rates
+    rows = parquet.read(samples, "evaluated")
+    assert len({r["id"] for r in rows}) == len(rows)
+    assert found["n_samples"] == found["random"]["n_samples"] == 6
+    assert len([r for r in rows if r["generator"] == "random"]) > 6
+    text = picture.read_text()
+    assert text.count("random") == text.count("pyxtal") > 0
+    assert "match@2" in done.output
+    assert "after CPU seconds" in done.output
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf"])
+def test_pictures_of_other_kinds(run, tmp_path, suffix):
+    path = tmp_path / f"curve{suffix}"
+    chart.write(run.result, path)
+    assert path.read_bytes()[:4] in {b"\x89PNG", b"%PDF"}
 
 
 # mistakes
@@ -187,6 +236,8 @@ def test_strict_has_no_nan():
         (["--max-above-hull", "-1"], "no structure passes the filter (5 above the hull)"),
         (["--min-atoms", "9", "--max-atoms", "8"], "--min-atoms 9: is larger than --max-atoms 8"),
         (["--cells", "false"], "--cells 'false': known are true, sampled"),
+        (["--cpu-seconds", "-3"], "--cpu-seconds -3.0: must be positive"),
+        (["--figure", "curve.gif"], "--figure 'curve.gif': must end in .svg, .png, .pdf"),
         (["--sampler", "slow"], "generate.sampler = 'slow'"),
         (["--checkpoint", "none.safetensors"], "no such checkpoint 'none.safetensors'"),
     ],
@@ -212,5 +263,5 @@ def test_files_that_are_no_such_table(tmp_path):
         assert str(path) in str(error.value)
 
 
-def test_generators_in_one_order():
-    assert parse_generators("random, diffusion,random") == ("diffusion", "random")
+def test_generators_in_the_order_given():
+    assert parse_generators("random, diffusion,random") == ("random", "diffusion")
