@@ -68,8 +68,8 @@ class GenerateConfig(Strict):
     lattice: LatticeConfig = LatticeConfig()
     """Sampling of cells."""
     candidates: Count | None = None
-    """Draws per structure, each in a differently shaped cell; the one with the lowest
-    single-point energy is kept. Default: 16 for ``diffusion``, 1 for other generators."""
+    """Draws per structure, each in a differently shaped cell; the one of lowest
+    energy is kept (``finalists``). Default: 16 for ``diffusion``, 1 for other generators."""
     ranking_potential: Words = "chgnet-0.3.0"
     """Name of the potential that ranks the draws."""
     finalists: Count = 3
@@ -245,7 +245,7 @@ class InpaintConfig(Strict):
     draws: Count = 3
     """Structures per framework."""
     candidates: Count = 8
-    """Draws per structure; the one with the lowest single-point energy is kept."""
+    """Draws per structure; the one of lowest energy is kept (``finalists``)."""
     ranking_potential: Words = "chgnet-0.3.0"
     """Name of the potential that ranks the draws."""
     finalists: Count = 3

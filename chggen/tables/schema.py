@@ -70,7 +70,7 @@ GENERATION: list[Column] = [
         "candidates",
         I32,
         "",
-        "number of draws, of which this one has the lowest single-point energy",
+        "number of draws, of which this one was kept for its energy (docs/method.md)",
     ),
     ("score_calls", I32, "", "score-network evaluations for this row, all draws together"),
     (
