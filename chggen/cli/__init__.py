@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from chggen.cli import dft, look, model, reference, shard, system, workflow
+from chggen.cli import dft, library, look, model, reference, shard, system, workflow
 from chggen.errors import ChggenError
 
 # stages import torch and pymatgen, which take seconds: each command imports its own
@@ -34,6 +34,7 @@ for command in (
     model.train,
     model.train_volume,
     model.evaluate,
+    library.library,
     workflow.resume,
     look.export,
     look.show,

@@ -15,7 +15,7 @@ Bravais = Literal[
 ]
 BRAVAIS_TYPES: tuple[Bravais, ...] = Bravais.__args__  # type: ignore[attr-defined]
 PRETRAINED = "pretrained"
-BuiltinGenerator = Literal["diffusion", "random", "pyxtal", "file"]
+BuiltinGenerator = Literal["diffusion", "prototypes", "random", "pyxtal", "file"]
 GENERATORS: tuple[str, ...] = BuiltinGenerator.__args__  # type: ignore[attr-defined]
 #: Entry points through which installed packages offer further generators.
 GENERATOR_GROUP = "chggen.generators"
@@ -49,13 +49,21 @@ class LatticeConfig(Strict):
         return self
 
 
+class PrototypesConfig(Strict):
+    """Known prototypes: crystals of a library with other elements on their sites."""
+
+    library: Place | None = None
+    """Table of your own prototypes (``chggen library``), beside the packaged ones."""
+
+
 class GenerateConfig(Strict):
     """Unconditional generation."""
 
     generator: BuiltinGenerator | str = "diffusion"
-    """Generator: ``diffusion`` (score network), ``random`` (random positions with sensible
-    distances), ``pyxtal`` (random symmetric crystals), ``file`` (your own structures), or
-    an installed plug-in (docs/generators.md)."""
+    """Generator: ``diffusion`` (score network), ``prototypes`` (known crystals with other
+    elements on their sites), ``random`` (random positions with sensible distances),
+    ``pyxtal`` (random symmetric crystals), ``file`` (your own structures), or an installed
+    plug-in (docs/generators.md)."""
     path: Place | None = None
     """For ``file``: a folder of CIFs, an extxyz file, or a Parquet or CSV table."""
     options: dict[str, Any] = {}
@@ -67,9 +75,12 @@ class GenerateConfig(Strict):
     EDM-type grid with stochastic Heun steps (29 per draw)."""
     lattice: LatticeConfig = LatticeConfig()
     """Sampling of cells."""
+    prototypes: PrototypesConfig = PrototypesConfig()
+    """Known prototypes."""
     candidates: Count | None = None
     """Draws per structure, each in a differently shaped cell; the one of lowest
-    energy is kept (``finalists``). Default: 16 for ``diffusion``, 1 for other generators."""
+    energy is kept (``finalists``). Default: 16 for ``diffusion`` and ``prototypes`` (donors),
+    1 for other generators."""
     ranking_potential: Words = "chgnet-0.3.0"
     """Name of the potential that ranks the draws."""
     finalists: Count = 3
@@ -103,11 +114,12 @@ class GenerateConfig(Strict):
         """Candidates per structure."""
         if not self.draws_cells:
             return 1
-        return self.candidates or (16 if self.generator == "diffusion" else 1)
+        ranked = self.generator in {"diffusion", "prototypes"}
+        return self.candidates or (16 if ranked else 1)
 
     @property
     def draws_cells(self) -> bool:
-        """False if the structures surely come with cells of their own."""
+        """False if the structures surely come from a file, with cells of their own."""
         return self.generator != "file"
 
 

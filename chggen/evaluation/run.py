@@ -276,7 +276,7 @@ def make(name: str, settings: Evaluation) -> Generator:
     """Generator of a name, with the other settings of section ``generate``."""
     plain = name.removesuffix("_selected")
     generate = settings.drawn(plain)
-    made = make_generator(generate)
+    made = make_generator(generate, settings.potentials)
     if not callable(made):
         raise ChggenError(f"--generators '{name}': brings its own cells and cannot fill given ones")
     if name == "diffusion":

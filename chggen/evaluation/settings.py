@@ -13,7 +13,7 @@ from chggen.errors import ChggenError
 
 #: Generators that can be compared. Candidates are ranked for ``diffusion`` and for
 #: ``random_selected``, which shows what the ranking does by itself.
-GENERATORS: Final = ("diffusion", "random", "random_selected", "pyxtal")
+GENERATORS: Final = ("diffusion", "prototypes", "random", "random_selected", "pyxtal")
 CELLS: Final = ("true", "sampled", "framework")
 #: Size classes of the figures: fewest and most atoms of each.
 SIZES: Final = ((1, 2), (3, 4), (5, 7), (8, 10), (11, 14), (15, 30), (31, 52), (53, 10**6))
@@ -50,7 +50,7 @@ class Evaluation:
     cpu_seconds: float | None = None
     seed: int = 1
     cells: Cells = "sampled"
-    generators: tuple[str, ...] = GENERATORS
+    generators: tuple[str, ...] = ("diffusion", "random", "random_selected", "pyxtal")
     min_atoms: int = 3
     max_atoms: int = 14
     max_above_hull: float = 0.05
@@ -69,6 +69,11 @@ class Evaluation:
             raise ChggenError(f"--cells '{self.cells}': known are {', '.join(CELLS)}")
         if self.cells == "framework" and "pyxtal" in self.generators:
             raise ChggenError("--cells framework: --generators must leave out pyxtal")
+        if self.cells != "sampled" and "prototypes" in self.generators:
+            raise ChggenError(
+                f"--cells {self.cells}: --generators must leave out prototypes, which bring their"
+                " own cells"
+            )
         for option in ("limit", "samples"):
             if getattr(self, option) < 1:
                 raise ChggenError(f"--{option} {getattr(self, option)}: must be at least 1")

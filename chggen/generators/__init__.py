@@ -7,14 +7,22 @@ loads structures with cells of their own. Each is imported only when it is neede
 
 from typing import Any
 
+from chggen.config.energies import Potentials
 from chggen.config.stages import GenerateConfig, generator_plugins
 from chggen.errors import ConfigError
 from chggen.generators.base import Source
+from chggen.potential import NONE_OWN
 from chggen.structure.task import Generator
 
 
-def make_generator(settings: GenerateConfig) -> Generator | Source:
+def make_generator(
+    settings: GenerateConfig, potentials: Potentials = NONE_OWN
+) -> Generator | Source:
     """Make the generator that section ``generate`` names.
+
+    Args:
+        settings: section ``generate``.
+        potentials: section ``potentials``, for a generator that ranks by itself.
 
     Raises:
         ChggenError: its checkpoint, file or plug-in cannot be used.
@@ -24,6 +32,10 @@ def make_generator(settings: GenerateConfig) -> Generator | Source:
             from chggen.generators.diffusion import DiffusionGenerator
 
             return DiffusionGenerator(settings)
+        case "prototypes":
+            from chggen.generators.prototypes import PrototypeSource
+
+            return PrototypeSource(settings, potentials)
         case "random":
             from chggen.generators.random import RandomGenerator
 

@@ -16,12 +16,16 @@ class Order:
         seed: lattice seed of the shard, from 0.
         seeds: total number of lattice seeds (shards) of the composition.
         random_seeds: one per structure; their number is the largest number of structures.
+        formula_units: numbers of formula units that a cell may have.
+        volume_per_atom: Å³; None: as predicted from the composition.
     """
 
     composition: str
     seed: int
     seeds: int
     random_seeds: Sequence[int]
+    formula_units: tuple[int, ...] = (1,)
+    volume_per_atom: float | None = None
 
 
 @dataclass(frozen=True)

@@ -61,12 +61,19 @@ def generate(
         symmetry: space groups that are kept, as in the system's config.
         potentials: section ``potentials`` of the config.
     """
-    generator = make_generator(settings)
+    generator = make_generator(settings, potentials)
     place = (shard.composition, shard.seed)
     sequence = seed_sequence(campaign_seed, *place, "generate")
     seeds = row_seeds(sequence, int(cells["lattices"]))
     if isinstance(generator, Source):
-        order = Order(*place, int(cells.get("lattice_seeds", 1)), seeds)
+        volume = cells.get("volume_per_atom", "auto")
+        order = Order(
+            *place,
+            int(cells.get("lattice_seeds", 1)),
+            seeds,
+            tuple(cells.get("formula_units", (1,))),
+            None if volume == "auto" else float(volume),
+        )
         made, facts = _loaded(generator, order, progress)
     else:
         lattice_seed = seed_sequence(campaign_seed, *place, "lattice")

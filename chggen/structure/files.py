@@ -214,16 +214,21 @@ def parquet_columns(names: Iterable[str]) -> list[str]:
 
 
 def _right_type(name: str, kind: "pa.DataType") -> bool:
-    """True if a column of structures has a type that can hold them."""
+    """True if a column of structures has a type that can hold them.
+
+    Vectors may stand one after the other in one list of numbers, or each in a list of its own.
+    """
     import pyarrow as pa
 
     depth = {"cell": 2, "frac_coords": 2, "atomic_numbers": 1}.get(name, 0)
-    for _ in range(depth):
+    for level in range(depth):
         if not (
             pa.types.is_list(kind)
             or pa.types.is_large_list(kind)
             or pa.types.is_fixed_size_list(kind)
         ):
+            if level:
+                break
             return False
         kind = kind.value_type
     if not depth:

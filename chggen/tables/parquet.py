@@ -22,7 +22,11 @@ _HEADER = b"chggen"
 
 
 def write(
-    path: str | Path, name: str, rows: Sequence[Mapping[str, Any]], header: Mapping[str, Any]
+    path: str | Path,
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    header: Mapping[str, Any],
+    level: int | None = None,
 ) -> None:
     """Write rows as a table, atomically; missing columns become null.
 
@@ -31,6 +35,7 @@ def write(
         name: key of ``SCHEMAS``.
         rows: columns by name.
         header: JSON-like (digests, versions, settings); goes into the file's footer.
+        level: of the compression (zstd); default: the fast one.
 
     Raises:
         TableError: unknown columns, wrong types, a null in a required column or an unknown
@@ -41,7 +46,7 @@ def write(
     footer = {_HEADER: json.dumps(dict(header), sort_keys=True).encode()}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **footer})
     with replacing(path) as unfinished, unfinished.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
+        pq.write_table(table, file, compression="zstd", compression_level=level)
 
 
 def from_rows(name: str, rows: Sequence[Mapping[str, Any]], where: object = "") -> pa.Table:
