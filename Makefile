@@ -82,7 +82,7 @@ bench: env
 	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/generate.py
 
-# DATA and VALIDATION are CSV files with a cif column (mp_20, mpts_52); without DATA the
+# DATA and VALIDATION are Parquet, CSV, extxyz or folders of CIFs (docs/training.md); without DATA the
 # structures are taken from the Materials Project with the key in MP_API_KEY
 train: env
 	$(BIN)/chggen train $(if $(DATA),--data $(DATA)) $(if $(VALIDATION),--validation $(VALIDATION)) \

@@ -19,6 +19,7 @@ import torch
 
 from chggen.diffusion.data import StructureData
 from chggen.diffusion.objective import error_by_level
+from chggen.diffusion.reading import read
 from chggen.diffusion.settings import PRESETS, Preset
 from chggen.diffusion.training import LEVELS, Trainer, finish
 
@@ -54,8 +55,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("runs/ablation/ablation.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    data = StructureData.from_csv(args.data, args.cache)
-    validation = StructureData.from_csv(args.validation, args.cache)
+    data = read([args.data], args.cache)
+    validation = read([args.validation], args.cache)
     batches = [validation.batch(np.arange(i, i + 50)) for i in range(0, args.judged, 50)]
     found = json.loads(args.json.read_text()) if args.json.is_file() else {}
     for name, (network, training) in VARIANTS.items():

@@ -19,7 +19,7 @@ import spglib
 from joblib import Parallel, delayed
 from scipy.optimize import minimize
 
-from chggen.diffusion.data import StructureData
+from chggen.diffusion.reading import read
 from chggen.symmetry import wyckoff
 
 SYMPREC = 0.01
@@ -48,7 +48,7 @@ def record(cell: np.ndarray, frac: np.ndarray, numbers: np.ndarray) -> Record | 
 def main() -> None:
     """Count, fit and write."""
     path = Path(sys.argv[1])
-    data = StructureData.from_csv(path, Path("runs/symmetry"))
+    data = read([path], Path("runs/symmetry"))
     ends = np.cumsum(data.sizes)
     parts = (
         (cell, data.frac_coords[end - n : end], data.atomic_numbers[end - n : end])

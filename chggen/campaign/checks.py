@@ -3,11 +3,13 @@
 Used at parse time: no torch, no pymatgen.
 """
 
+from chggen.config.base import paths_of
 from chggen.config.contracts import require_same
 from chggen.config.energies import potential_contract
 from chggen.config.model import Config
 from chggen.errors import ConfigError, ContractError
 from chggen.reference.reference import contract_of, coverage_problem
+from chggen.structure import files as structurefiles
 
 #: Shards have five jobs each, all of which Snakemake holds in memory.
 _MOST_SHARDS = 1_000_000
@@ -25,6 +27,19 @@ def size(config: Config) -> None:
             f"config: systems: {shards:,} shards (compositions x lattice_seeds); a workflow"
             f" takes at most {_MOST_SHARDS:,}: more structures go into lattices_per_seed"
         )
+
+
+def training(config: Config) -> None:
+    """What a training would read is there, of a known kind, and has the columns and rows.
+
+    Nothing is read to its end: the training itself does that before it starts.
+    """
+    for key in ("data", "validation", "exclude"):
+        for path in paths_of(getattr(config.train, key)):
+            try:
+                structurefiles.check(path, through=False)
+            except ConfigError as error:
+                raise ConfigError(f"config: train.{key} = '{path}': {error}") from error
 
 
 def contracts(config: Config, name: str) -> None:

@@ -321,6 +321,7 @@ class Campaign:
     def check(self) -> None:
         """Raise :class:`ConfigError` for everything that can be checked before a job starts."""
         checks.size(self.config)
+        checks.training(self.config)
         named = self._check_potentials()
         for name, system in self.config.systems.items():
             where = f"config: systems.{name}"

@@ -1,5 +1,6 @@
 """Commands that train and evaluate models."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,24 +12,53 @@ from chggen.run.progress import bar
 
 
 def train(
-    data: Annotated[Path | None, typer.Option(help="CSV with a cif column")] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Parquet, CSV, extxyz, CIF or folder of CIFs; may be repeated"),
+    ] = None,
     validation: Annotated[
-        Path | None, typer.Option(help="CSV with a cif column, for validation errors")
+        list[Path] | None, typer.Option(help="the same, for validation errors; may be repeated")
+    ] = None,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(help="the same: its formulas are left out; may be repeated"),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="run directory")] = None,
+    pack: Annotated[
+        Path | None,
+        typer.Option(help="write the run's state, as small as it can be, and do nothing else"),
+    ] = None,
     config: ConfigFile = None,
     changes: Changes = None,
 ) -> None:
     """Train a score network; an interrupted run continues where it stopped."""
     from chggen.config.stages import TrainConfig
+
+    given: dict[str, list[Path] | None] = {
+        "data": data,
+        "validation": validation,
+        "exclude": exclude,
+        "output": [output] if output else None,
+    }
+    extra = [f"{key}={_yaml(value)}" for key, value in given.items() if value]
+    settings = configfile.parse_section(TrainConfig, "train", config, [*(changes or ()), *extra])
+    if pack is not None:
+        from chggen.diffusion import state
+
+        size = state.pack(settings.output / state.NAME, pack)
+        typer.echo(f"{pack}  {size:,} bytes; as {state.NAME} in a run directory it goes on there")
+        return
     from chggen.stages.train import train as run
 
-    given: dict[str, Any] = {"data": data, "validation": validation, "output": output}
-    extra = [f"{key}={value}" for key, value in given.items() if value is not None]
-    settings = configfile.parse_section(TrainConfig, "train", config, [*(changes or ()), *extra])
     with bar("read structures") as progress:
         path = run(settings, lambda record: typer.echo(_record(record), err=True), progress)
     typer.echo(path)
+
+
+def _yaml(paths: list[Path]) -> str:
+    """One path, or a list of several, as YAML."""
+    names = [str(path) for path in paths]
+    return json.dumps(names[0] if len(names) == 1 else names)
 
 
 def train_volume(
@@ -39,8 +69,6 @@ def train_volume(
     output: Annotated[Path, typer.Option("--output", "-o", help="folder")] = Path("runs/volume"),
 ) -> None:
     """Train the regression of volume per atom on composition (takes minutes)."""
-    import json
-
     from chggen.cells.volume_training import train
 
     typer.echo(json.dumps(train(data, validation, output), indent=1))

@@ -90,6 +90,15 @@ def expanded(value: Any) -> Any:  # noqa: ANN401
 
 #: Path of a file or folder; ``~`` and variables are replaced.
 Place = Annotated[Path, BeforeValidator(expanded)]
+#: One path, or several.
+Places = Place | Annotated[list[Place], Field(min_length=1)]
+
+
+def paths_of(places: Path | list[Path] | None) -> list[Path]:
+    """The paths of a :data:`Places`."""
+    if places is None:
+        return []
+    return places if isinstance(places, list) else [places]
 
 
 class LineSpec(Strict):

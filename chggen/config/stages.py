@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from chggen.config.base import Count, Place, Positive, Strict, expanded
+from chggen.config.base import Count, Place, Places, Positive, Strict, expanded
 from chggen.config.energies import Words
 
 Bravais = Literal[
@@ -273,14 +273,22 @@ class InpaintConfig(Strict):
 class TrainConfig(Strict):
     """Training of a score network (rule ``train``, run only on request)."""
 
-    data: Place | None = None
-    """CSV (or CSV.gz) with a ``cif`` column, as in the public mp_20 and mpts_52 files;
-    empty: the Materials Project with the key in MP_API_KEY."""
-    validation: Place | None = None
-    """CSV of the same kind for the validation loss."""
+    data: Places | None = None
+    """Structures, a file or folder or a list of them: Parquet or CSV (or CSV.gz) with a ``cif``
+    column, as in the public mp_20 and mpts_52 files, Parquet with the columns ``cell`` (nine
+    numbers, rows are vectors, Å), ``atomic_numbers`` and ``frac_coords``, extxyz, CIFs and
+    folders of them; empty: the Materials Project with the key in MP_API_KEY."""
+    validation: Places | None = None
+    """Structures of the same kinds for the validation loss."""
+    exclude: Places | None = None
+    """Structures of the same kinds whose reduced formulas are left out of the training, for
+    example those of ``validation``."""
     max_above_hull: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = 0.1
     """Train on structures at most this far above the hull (eV/atom, column `e_above_hull` of
-    the data; without the column there is no filter, and the log says so); null: no filter."""
+    the data, or the key of that name in extxyz; without it there is no filter, and the log
+    says so); null: no filter."""
+    max_atoms: Annotated[int, Field(ge=2)] | None = None
+    """Train on structures of at most so many atoms; null: on all."""
     output: Place = Path("runs/score")
     """Directory of checkpoints and log."""
     preset: Literal["default", "small", "paper", "tiny"] = "default"

@@ -1,94 +1,31 @@
-"""Training structures: from benchmark CSV files or the Materials Project to arrays.
+"""Training structures as arrays: batches, epochs, subsets; and those of the Materials Project.
 
-The CSV columns are those of the public benchmarks (mp_20, mpts_52): ``cif`` is required,
-``e_above_hull`` is used if present.
+:mod:`chggen.diffusion.reading` makes them from files.
 """
 
 import hashlib
 import json
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from chggen.diffusion.batch import Batch
-from chggen.errors import ChggenError, ConfigError
+from chggen.errors import ChggenError
 from chggen.run.atomic import replacing
+from chggen.structure.composition import formula_of
 from chggen.structure.crystal import Crystal
-from chggen.structure.files import csv_rows
-from chggen.structure.readers import cif_entries, load
 
-Progress = Callable[[int, int], None]
-_CHUNK = 256
 #: Part of the digest; must change when the same file is read differently.
-_READING = 2
-
-
-#: Column of the energy above the hull, eV/atom.
-HULL_COLUMN: Final = "e_above_hull"
-#: Å; atoms closer than this are considered overlapping.
-_OVERLAP: Final = 0.5
-#: Reason of the CIF reader → its kind, as counted in the card.
-_KINDS: Final = {
-    "partly occupied": "partly occupied sites",
-    "no known element": "unknown element",
-    "no atoms": "no atoms",
-    "no volume": "cell or coordinates not usable",
-    "occupied more than once": "sites occupied more than once",
-    "says ": "formula and atoms disagree",
-}
-
-
-def _parse(cif: str) -> Crystal | str:
-    """Crystal of a CIF text, or the kind of its fault."""
-    if not cif.strip():
-        return "no CIF"
-    found = list(cif_entries(cif, ""))
-    if len(found) > 1:
-        return "several structures in one row"
-    outcome = load(found[0])
-    if outcome.crystal is None:
-        return next((k for words, k in _KINDS.items() if words in outcome.reason), "not readable")
-    if len(outcome.crystal) < 2:  # noqa: PLR2004
-        return "one atom"
-    return "overlapping atoms" if outcome.crystal.min_distance < _OVERLAP else outcome.crystal
-
-
-def _selected(
-    path: Path, max_above_hull: float | None, skipped: Counter[str]
-) -> tuple[list[str], str]:
-    """CIF texts that pass the filter, and a description of the filter; counts those left out."""
-    texts, has_column = [], False
-    for row in csv_rows(path, ["cif"], [HULL_COLUMN]):
-        has_column = has_column or HULL_COLUMN in row
-        if max_above_hull is not None and HULL_COLUMN in row:
-            above = _number(row[HULL_COLUMN])
-            if not np.isfinite(above):
-                skipped[f"no {HULL_COLUMN}"] += 1
-                continue
-            if above > max_above_hull:
-                skipped[f"more than {max_above_hull:g} eV/atom above the hull"] += 1
-                continue
-        texts.append(row["cif"])
-    if max_above_hull is None:
-        return texts, "none"
-    if not has_column:
-        return texts, f"none: the data have no column '{HULL_COLUMN}'"
-    return texts, f"{HULL_COLUMN} <= {max_above_hull:g} eV/atom"
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
+READING: Final = 2
+_ARRAYS: Final = ("cells", "atomic_numbers", "frac_coords", "sizes")
 
 
 @dataclass(frozen=True)
@@ -135,8 +72,7 @@ class StructureData:
             ChggenError: there are no crystals.
         """
         if not crystals:
-            why = ", ".join(f"{n} {reason}" for reason, n in sorted((reasons or {}).items()))
-            raise ChggenError(f"no structures to train on ({why or 'no rows'})")
+            raise ChggenError(nothing(reasons or {}))
         return cls(
             np.stack([c.cell for c in crystals]),
             np.concatenate([c.atomic_numbers for c in crystals]),
@@ -147,69 +83,51 @@ class StructureData:
             hull_filter,
         )
 
-    @classmethod
-    def from_csv(
-        cls,
-        path: Path,
-        cache: Path | None = None,
-        progress: Progress | None = None,
-        max_above_hull: float | None = None,
-    ) -> Self:
-        """Read a CSV (or CSV.gz) with a ``cif`` column; rows that cannot be used are counted.
+    def where(self, keep: NDArray[np.bool_], reason: str, mark: str) -> Self:
+        """Only some of the structures; the same data if that is all of them.
 
         Args:
-            path: the file.
-            cache: folder for the parsed arrays.
-            progress: called with (structures parsed, total number of structures).
-            max_above_hull: eV/atom; rows with a larger or no value in column
-                ``e_above_hull`` are left out. None, or a file without the column: no filter.
+            keep: [s] True for those that stay.
+            reason: why the others are left out, as counted.
+            mark: what the choice depends on; the digest is of this and the old digest.
 
         Raises:
-            ChggenError: the file is missing, damaged, or has no column ``cif`` or no structure.
+            ChggenError: none stays.
         """
-        if not path.is_file():
-            raise ChggenError(f"train.data: no such file '{path}'")
-        digest = hashlib.sha256(path.read_bytes())
-        digest.update(f"{_READING} {max_above_hull}".encode())
-        name = digest.hexdigest()[:16]
-        stored = cache / f"{name}.npz" if cache else None
-        if stored and stored.is_file():
-            return cls.load(stored, name)
-        reasons: Counter[str] = Counter()
-        try:
-            texts, hull_filter = _selected(path, max_above_hull, reasons)
-        except ConfigError as error:
-            raise ChggenError(f"train.data: '{path}': {error}") from error
-        crystals = []
-        # joblib's workers are neither forked (torch's threads would be lost) nor do they run
-        # the main module again (a Snakemake script has no guard)
-        parallel = Parallel(n_jobs=-1, batch_size=_CHUNK, return_as="generator")
-        for done, result in enumerate(parallel(delayed(_parse)(t) for t in texts), 1):
-            if isinstance(result, Crystal):
-                crystals.append(result)
-            else:
-                reasons[result] += 1
-            if progress and (done % _CHUNK == 0 or done == len(texts)):
-                progress(done, len(texts))
-        data = cls.of(crystals, name, reasons, hull_filter)
-        if stored:
-            data.store(stored)
-        return data
+        if keep.all():
+            return self
+        reasons = {**self.reasons, reason: self.reasons.get(reason, 0) + int((~keep).sum())}
+        if not keep.any():
+            raise ChggenError(nothing(reasons))
+        atoms = np.repeat(keep, self.sizes)
+        return replace(
+            self,
+            cells=self.cells[keep],
+            atomic_numbers=self.atomic_numbers[atoms],
+            frac_coords=self.frac_coords[atoms],
+            sizes=self.sizes[keep],
+            digest=hashlib.sha256(f"{self.digest} {mark}".encode()).hexdigest()[:16],
+            reasons=reasons,
+        )
+
+    def formulas(self) -> list[str]:
+        """Reduced formula of each structure."""
+        return [formula_of(z) for z in np.split(self.atomic_numbers, np.cumsum(self.sizes)[:-1])]
 
     @classmethod
-    def load(cls, path: Path, digest: str) -> Self:
-        """Read arrays that :meth:`store` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            facts = json.loads(str(file["facts"]))
-            return cls(
-                file["cells"],
-                file["atomic_numbers"],
-                file["frac_coords"],
-                file["sizes"],
-                digest,
-                facts["reasons"],
-                facts["hull_filter"],
-            )
+    def load(cls, path: Path, digest: str) -> Self | None:
+        """Arrays that :meth:`store` wrote; None if the file is missing or damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                facts = json.loads(str(file["facts"]))
+                return cls(
+                    **{name: file[name] for name in _ARRAYS},
+                    digest=digest,
+                    reasons=facts["reasons"],
+                    hull_filter=facts["hull_filter"],
+                )
+        except (OSError, ValueError, LookupError, zipfile.BadZipFile, zlib.error):
+            return None
 
     def store(self, path: Path) -> None:
         """Write the arrays to a file, for :meth:`load`."""
@@ -217,10 +135,7 @@ class StructureData:
         with replacing(path) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(
                 file,
-                cells=self.cells,
-                atomic_numbers=self.atomic_numbers,
-                frac_coords=self.frac_coords,
-                sizes=self.sizes,
+                **{name: getattr(self, name) for name in _ARRAYS},
                 facts=json.dumps(facts),
             )
 
@@ -274,6 +189,12 @@ class StructureData:
         yield order[start:]
 
 
+def nothing(reasons: Mapping[str, int]) -> str:
+    """Why there is nothing to train on, in one line."""
+    why = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
+    return f"no structures to train on ({why or 'no rows'})"
+
+
 def materials_project(
     cache: Path, max_above_hull: float | None = 0.1, max_atoms: int = 52
 ) -> StructureData:
@@ -290,10 +211,9 @@ def materials_project(
     Raises:
         ChggenError: there is neither a key nor a cache.
     """
-    stored = cache / f"materials-project-{_READING}-{max_above_hull}-{max_atoms}.npz"
-    if stored.is_file():
-        digest = hashlib.sha256(stored.read_bytes()).hexdigest()[:16]
-        return StructureData.load(stored, digest)
+    stored = cache / f"materials-project-{READING}-{max_above_hull}-{max_atoms}.npz"
+    if known := _stored(stored):
+        return known
     if not os.environ.get("MP_API_KEY"):
         raise ChggenError("train.data: not set, and MP_API_KEY is not in the environment")
     from mp_api.client import MPRester
@@ -307,5 +227,12 @@ def materials_project(
     left = len(documents) - len(crystals)
     reasons = {"partly occupied sites": left} if left else {}
     said = "none" if max_above_hull is None else f"energy_above_hull <= {max_above_hull:g} eV/atom"
-    StructureData.of(crystals, "", reasons, said).store(stored)
-    return StructureData.load(stored, hashlib.sha256(stored.read_bytes()).hexdigest()[:16])
+    data = StructureData.of(crystals, "", reasons, said)
+    data.store(stored)
+    return _stored(stored) or data
+
+
+def _stored(path: Path) -> StructureData | None:
+    if not path.is_file():
+        return None
+    return StructureData.load(path, hashlib.sha256(path.read_bytes()).hexdigest()[:16])

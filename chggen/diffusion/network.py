@@ -25,8 +25,8 @@ SIGMA_CEILING = 20.0
 _LEVELS = 16  # Gaussians on log σ
 #: Norm of a feature that no layer exceeds before its update. The update scales features by
 #: a function that grows with their norms, so that a layer squares what is large: features
-#: ten times as large as usual (norms reach 60 in noisy crystals) gave losses of 1e13,
-#: thirty times 1e28.
+#: ten times as large as usual (norms reach 58 in noisy crystals) gave losses of 2e13,
+#: thirty times 8e27.
 LARGEST = 200.0
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from chggen.config.base import paths_of
 from chggen.config.stages import TrainConfig
 from chggen.diffusion.data import StructureData, materials_project
+from chggen.diffusion.reading import formulas_in, read, up_to, without
 from chggen.diffusion.settings import PRESETS
 from chggen.diffusion.training import Trainer
 from chggen.diffusion.training import train as run
@@ -29,6 +31,11 @@ def train(
 
     Returns:
         Path of the checkpoint, to be named in ``generate.checkpoint``.
+
+    Raises:
+        ChggenError: a file cannot be read, or holds nothing to train on.
+        CheckpointError: the output directory has the state of another training.
+        UnfinishedError: SIGTERM came; the state is saved.
     """
     preset = PRESETS[settings.preset]
     preset = preset.model_copy(
@@ -39,13 +46,15 @@ def train(
     output = settings.output
     output.mkdir(parents=True, exist_ok=True)
     cache = output / "cache"
-    data = (
-        StructureData.from_csv(settings.data, cache, progress, settings.max_above_hull)
-        if settings.data
-        else materials_project(cache, settings.max_above_hull)
-    )
+    data = _training_data(settings, cache, progress)
     validation = (
-        StructureData.from_csv(settings.validation, cache, progress, settings.max_above_hull)
+        read(
+            paths_of(settings.validation),
+            cache,
+            progress,
+            settings.max_above_hull,
+            "train.validation",
+        )
         if settings.validation
         else None
     )
@@ -59,3 +68,16 @@ def train(
 
     both({"data": data.facts()})
     return run(trainer, output, validation, both, settings.minutes)
+
+
+def _training_data(settings: TrainConfig, cache: Path, progress: bars.Progress) -> StructureData:
+    """What the settings say to train on."""
+    left_out = formulas_in(paths_of(settings.exclude), "train.exclude")
+    data = (
+        read(paths_of(settings.data), cache, progress, settings.max_above_hull)
+        if settings.data
+        else materials_project(cache, settings.max_above_hull)
+    )
+    if left_out:
+        data = without(data, left_out)
+    return data if settings.max_atoms is None else up_to(data, settings.max_atoms)

@@ -133,8 +133,13 @@ def csv_rows(
         raise ConfigError(f"not readable{where} ({first_line(error)})") from error
 
 
-def check(path: Path) -> None:
-    """Read a file of structures through, without parsing a structure.
+def check(path: Path, *, through: bool = True) -> None:
+    """Read a file of structures, without parsing a structure.
+
+    Args:
+        path: file or folder.
+        through: to its end; otherwise a table is only looked at: whether it has the columns
+            and any row. What a training reads can be large, and each job looks at it.
 
     Raises:
         ConfigError: not there, not readable, of no known kind, damaged or cut short, or
@@ -144,7 +149,7 @@ def check(path: Path) -> None:
     if not os.access(path, os.R_OK | (os.X_OK if kind == "folder" else 0)):
         raise ConfigError("not readable (permission denied)")
     try:
-        problem = _problem(path, kind)
+        problem = _problem(path, kind) if through else _problem_at_start(path, kind)
     except READING_ERRORS as error:
         raise ConfigError(f"not readable ({first_line(error)})") from error
     if problem:
@@ -163,6 +168,14 @@ def _digest_of(file: Path) -> str:
         return file_digest(file)
     except OSError as error:  # a row with this reason, not the end of the campaign
         return first_line(error)
+
+
+def _problem_at_start(path: Path, kind: Kind) -> str:
+    if kind == "csv":
+        return "" if any(True for _ in csv_rows(path, ["cif"])) else "has no rows"
+    if kind == "parquet":
+        return _parquet_problem(path, through=False)
+    return _problem(path, kind)
 
 
 def _problem(path: Path, kind: Kind) -> str:
@@ -186,7 +199,7 @@ def _problem(path: Path, kind: Kind) -> str:
             return _parquet_problem(path)
 
 
-def _parquet_problem(path: Path) -> str:
+def _parquet_problem(path: Path, *, through: bool = True) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -198,7 +211,10 @@ def _parquet_problem(path: Path) -> str:
         for name in columns:
             if not _right_type(name, schema.field(name).type):
                 return f"column '{name}' has the wrong type ({schema.field(name).type})"
-        for _ in pq.ParquetFile(path).iter_batches(columns=columns):
+        file = pq.ParquetFile(path)
+        if not through:
+            return "" if file.metadata.num_rows else "has no rows"
+        for _ in file.iter_batches(columns=columns):
             pass
     except pa.ArrowException as error:
         return f"no Parquet file ({first_line(error)})"

@@ -4,9 +4,10 @@ What is wrong with one structure is a reason in one line and touches no other.
 """
 
 import io
+import re
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,8 @@ from chggen.structure.files import cif_files, kind_of, stated
 from chggen.structure.frames import frames
 from chggen.structure.outcome import LEAST_VOLUME, Outcome
 
+#: Rows of a Parquet file that are in memory at a time.
+_ROWS: Final = 1024
 #: What readers raise on files that are damaged in one way or another.
 _DAMAGE: Final = (
     ValueError,
@@ -43,15 +46,25 @@ class Entry:
         origin: where it stands.
         composition: what it says of itself; None if it says nothing.
         load: reads it; raises one of many exceptions where it is damaged.
+        facts: values beside it that were asked for, by column.
+        siblings: number of structures that one row of a table holds.
     """
 
     origin: str
     composition: str | None
     load: Callable[[], Crystal]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    siblings: int = 1
 
 
-def entries(path: Path) -> Iterator[Entry]:
-    """Every structure of a file or folder, in order; the files themselves are readable."""
+def entries(path: Path, columns: Sequence[str] = ()) -> Iterator[Entry]:
+    """Every structure of a file or folder, in order; the files themselves are readable.
+
+    Args:
+        path: file or folder of any kind that :func:`~chggen.structure.files.kind_of` knows.
+        columns: further columns of a table, or keys of extxyz comments, that become
+            :attr:`Entry.facts` where there are such.
+    """
     match kind_of(path):
         case "folder":
             for file in cif_files(path):
@@ -59,12 +72,12 @@ def entries(path: Path) -> Iterator[Entry]:
         case "cif":
             yield from _cif_file(path, path.name)
         case "extxyz":
-            yield from _frames(path)
+            yield from _frames(path, columns)
         case "csv":
-            for row, content in enumerate(files.csv_rows(path, ["cif"])):
-                yield from cif_entries(content["cif"], f"row {row}")
+            for row, content in enumerate(files.csv_rows(path, ["cif"], columns)):
+                yield from _row_of_cif(row, content)
         case "parquet":
-            yield from _parquet(path)
+            yield from _parquet(path, columns)
 
 
 def load(entry: Entry) -> Outcome:
@@ -117,12 +130,30 @@ def cif_entries(text: str, origin: str) -> Iterator[Entry]:
         yield Entry(place, cif.stated_formula(block), partial(cif.read, block))
 
 
-def _frames(path: Path) -> Iterator[Entry]:
+def _row_of_cif(row: int, content: dict[str, Any]) -> Iterator[Entry]:
+    text = content.pop("cif") or ""
+    if not text.strip():
+        yield Entry(f"row {row}", None, partial(_damaged, "the row has no CIF"), content)
+        return
+    found = list(cif_entries(text, f"row {row}"))
+    for entry in found:
+        yield replace(entry, facts=content, siblings=len(found))
+
+
+def _frames(path: Path, columns: Sequence[str]) -> Iterator[Entry]:
     """Frames of an extxyz file, cut by their numbers of atoms, so that each stands alone."""
     with files.open_text(path, "replace") as file:
         for number, (text, problem) in enumerate(frames(file)):
             read = partial(_damaged, problem) if problem else partial(_frame, text)
-            yield Entry(f"frame {number}", None, read)
+            comment = "" if problem else text.split("\n", 2)[1]
+            facts = {name: value for name in columns for value in _values(comment, name)}
+            yield Entry(f"frame {number}", None, read, facts)
+
+
+def _values(comment: str, name: str) -> list[str]:
+    """Value of a key in the comment of an extxyz frame, or nothing."""
+    found = re.search(rf"(?:^|\s){re.escape(name)}\s*=\s*[\"']?([^\s\"']*)", comment)
+    return [found[1]] if found else []
 
 
 def _damaged(what: str) -> Crystal:
@@ -138,19 +169,22 @@ def _frame(text: str) -> Crystal:
     return Crystal.of(atoms.cell.array, atoms.numbers, atoms.get_scaled_positions(wrap=False))
 
 
-def _parquet(path: Path) -> Iterator[Entry]:
+def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Entry]:
     """Rows of a table: of chggen (also damaged ones), or with a column ``cif``."""
     import pyarrow.parquet as pq
 
-    wanted = files.parquet_columns(pq.read_schema(path).names)
+    names = pq.read_schema(path).names
+    wanted = files.parquet_columns(names)
+    beside = [name for name in columns if name in names and name not in wanted]
     row = 0
-    for batch in pq.ParquetFile(path).iter_batches(columns=wanted):
+    for batch in pq.ParquetFile(path).iter_batches(_ROWS, columns=[*wanted, *beside]):
         for content in batch.to_pylist():
             if wanted == ["cif"]:
-                yield from cif_entries(content["cif"] or "", f"row {row}")
+                yield from _row_of_cif(row, content)
             else:
+                facts = {name: content.pop(name) for name in beside}
                 formula = stated(str(content.get("composition") or ""))
-                yield Entry(f"row {row}", formula, partial(_row, content))
+                yield Entry(f"row {row}", formula, partial(_row, content), facts)
             row += 1
 
 

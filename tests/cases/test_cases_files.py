@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from chggen.campaign.plan import Campaign
 from chggen.cli import app
-from chggen.diffusion.data import StructureData
+from chggen.diffusion import reading
 from chggen.errors import ChggenError, ConfigError
 from chggen.evaluation.structures import read_table
 from chggen.reference.reference import coverage_problem
@@ -255,7 +255,7 @@ def test_a_damaged_table_is_one_line_before_any_job(kind: str, tmp_path: Path) -
     problem = coverage_problem(ReferenceConfig(source="potential"), {"Na", "Cl"}, path)
     assert problem is not None
     assert str(path) in problem
-    for reader in (read_table, StructureData.from_csv):
+    for reader in (read_table, lambda place: reading.read([place])):
         with pytest.raises(ChggenError) as found:
             reader(path)  # type: ignore[operator]
         assert path.name in str(found.value)
@@ -357,7 +357,7 @@ def test_bad_training_rows_are_counted_by_reason(tmp_path: Path) -> None:
         ("no cif", 0.0),
     ]
     path = training(tmp_path / "t.csv", rows)
-    data = StructureData.from_csv(path, tmp_path, max_above_hull=0.1)
+    data = reading.read([path], tmp_path, max_above_hull=0.1)
     assert len(data) == 2
     assert data.skipped == 8
     expected = {
@@ -369,18 +369,18 @@ def test_bad_training_rows_are_counted_by_reason(tmp_path: Path) -> None:
         "no CIF": 1,
     }
     assert expected.items() <= data.reasons.items()
-    again = StructureData.from_csv(path, tmp_path, max_above_hull=0.1)
+    again = reading.read([path], tmp_path, max_above_hull=0.1)
     assert again.facts() == data.facts()
     assert "e_above_hull <= 0.1" in data.hull_filter
-    everything = StructureData.from_csv(path, tmp_path)
+    everything = reading.read([path], tmp_path)
     assert len(everything) == 4
     assert everything.digest != data.digest
 
 
 def test_training_data_without_the_column_say_so(tmp_path: Path) -> None:
     path = training(tmp_path / "t.csv", [(salt(), 9.0)], hull=False)
-    data = StructureData.from_csv(path, max_above_hull=0.1)
+    data = reading.read([path], max_above_hull=0.1)
     assert (len(data), data.skipped) == (1, 0)
     assert "no column 'e_above_hull'" in data.hull_filter
     with pytest.raises(ChggenError, match=r"no structures to train on \(1 not readable\)"):
-        StructureData.from_csv(training(tmp_path / "n.csv", [("x", 0)]))
+        reading.read([training(tmp_path / "n.csv", [("x", 0)])])

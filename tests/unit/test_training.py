@@ -21,6 +21,7 @@ from chggen.diffusion.objective import (
     sample_guests,
     sample_sigma,
 )
+from chggen.diffusion.reading import read
 from chggen.diffusion.settings import PRESETS, NetworkSettings, TrainingSettings
 from chggen.diffusion.training import Trainer, finish, learning_rate, train
 from chggen.errors import CheckpointError, ChggenError, UnfinishedError
@@ -180,16 +181,16 @@ def test_reading_a_csv(tmp_path: Path) -> None:
     import pandas as pd
 
     pd.DataFrame({"cif": [*texts, "not a cif"], "e_above_hull": 0.0}).to_csv(path)
-    data = StructureData.from_csv(path, tmp_path / "cache")
+    data = read([path], tmp_path / "cache")
     assert (len(data), data.skipped) == (3, 1)
-    cached = StructureData.from_csv(path, tmp_path / "cache")
+    cached = read([path], tmp_path / "cache")
     assert np.array_equal(cached.frac_coords, data.frac_coords)
     assert cached.digest == data.digest
     with pytest.raises(ChggenError, match=r"nowhere\.csv"):
-        StructureData.from_csv(tmp_path / "nowhere.csv")
+        read([tmp_path / "nowhere.csv"])
     (tmp_path / "wrong.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ChggenError, match="cif"):
-        StructureData.from_csv(tmp_path / "wrong.csv")
+        read([tmp_path / "wrong.csv"])
 
 
 def test_presets_build() -> None:
