@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from chggen.compute.packing import pack
+from chggen.diffusion.waves import Waves, waves
 from chggen.structure.crystal import Crystal
 
 
@@ -51,9 +52,14 @@ class Batch:
         """Number of crystals."""
         return len(self.sizes)
 
-    def at(self, positions: Tensor) -> Self:
-        """Return the same crystals with other positions."""
-        return replace(self, positions=positions)
+    def at(self, positions: Tensor, cells: Tensor | None = None) -> Self:
+        """Return the same crystals with other positions, and other cells if given.
+
+        Args:
+            positions: [n, 3] Å.
+            cells: [s, 3, 3] Å; None: as before.
+        """
+        return replace(self, positions=positions, cells=self.cells if cells is None else cells)
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over the atoms of each crystal, [n, k] -> [s, k]."""
@@ -87,20 +93,23 @@ class Graph:
             distance of the first neighbour beyond the limit k. A shell of equal distances
             is therefore never split: all weights are zero at the reach, and the network
             is continuous and equivariant for any number of neighbours.
+        waves: reciprocal lattice vectors, for networks that use them.
     """
 
     neighbours: Tensor
     vectors: Tensor
     reach: Tensor
+    waves: Waves | None = None
 
 
-def neighbour_graph(batch: Batch, cutoff: float, most: int) -> Graph:
+def neighbour_graph(batch: Batch, cutoff: float, most: int, *, reciprocal: bool = False) -> Graph:
     """Graph of the ``most`` nearest neighbours within ``cutoff`` (Å) of each atom.
 
     Args:
         batch: the crystals.
         cutoff: radius, Å.
         most: largest number k of neighbours per atom.
+        reciprocal: also list reciprocal lattice vectors.
     """
     # imported here: torch-sim takes seconds to import and training data need it late
     from chggen.compute.neighbours import neighbour_list
@@ -123,4 +132,4 @@ def neighbour_graph(batch: Batch, cutoff: float, most: int) -> Graph:
         pair = torch.where(used, first[:, None] + place, len(centre))
         neighbours = torch.cat([other, other.new_zeros(1)])[pair]
         dense = torch.cat([vectors, vectors.new_full((1, 3), 2 * cutoff)])[pair]
-    return Graph(neighbours, dense, reach)
+    return Graph(neighbours, dense, reach, waves(batch.cells) if reciprocal else None)

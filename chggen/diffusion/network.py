@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from chggen.diffusion.batch import Batch, Graph, neighbour_graph
+from chggen.diffusion import reciprocal
 from chggen.diffusion.convolution import Convolution, EdgeMatrices, Linear
 from chggen.diffusion.settings import NetworkSettings
 from chggen.structure.composition import SYMBOLS
@@ -28,6 +29,8 @@ _LEVELS = 16  # Gaussians on log σ
 #: ten times as large as usual (norms reach 58 in noisy crystals) gave losses of 2e13,
 #: thirty times 8e27.
 LARGEST = 200.0
+#: Range of the noise of the cell (log strain); 0 is a clean cell.
+CELL_FLOOR, CELL_CEILING = 1e-3, 0.5
 
 
 def periodic_place() -> tuple[Tensor, Tensor]:
@@ -178,10 +181,31 @@ class ScoreNetwork(nn.Module):
             Linear(64, settings.channels[1]),
         )
         self.out = Linear(settings.channels[1], 1, bias=False)
+        if settings.cell:
+            self.head = CellHead(settings, 3 * width)
+        if settings.cell or settings.reciprocal:
+            cell_levels = torch.linspace(math.log(CELL_FLOOR), math.log(CELL_CEILING), _LEVELS)
+            self.register_buffer("cell_levels", cell_levels, persistent=False)
+            self.whole = nn.Sequential(
+                Linear(_LEVELS + 3, width), nn.SiLU(), _zero(Linear(width, width))
+            )
+        if settings.reciprocal:
+            self.shape = reciprocal.Shape(settings.reciprocal)
+            self.shape_scalars = _zero(Linear(settings.reciprocal, settings.channels[0]))
+            self.shape_tensors = _zero(
+                Linear(settings.reciprocal, settings.channels[2], bias=False)
+            )
+            self.waves = nn.ModuleList(
+                reciprocal.Structure(settings.channels, settings.reciprocal, 2 * width)
+                for _ in range(settings.layers)
+            )
 
     def graph(self, batch: Batch) -> Graph:
         """Neighbour graph at this network's cutoff and neighbour cap."""
-        return neighbour_graph(batch, self.settings.cutoff, self.settings.neighbours)
+        settings = self.settings
+        return neighbour_graph(
+            batch, settings.cutoff, settings.neighbours, reciprocal=settings.reciprocal > 0
+        )
 
     def embed(self, atomic_numbers: Tensor, sigma: Tensor) -> Tensor:
         """Species and noise level of each atom, [n, 2 · width]."""
@@ -204,6 +228,48 @@ class ScoreNetwork(nn.Module):
             graph: their neighbours, from :meth:`graph`.
             sigma: [n] noise level of each atom, Å; 0 on clean hosts.
         """
+        features, embedding, _, _ = self._features(batch, graph, sigma, None)
+        return self._vectors(features, embedding)
+
+    def joint(
+        self, batch: Batch, graph: Graph, sigma: Tensor, cell_sigma: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Predict the noise of positions and of the cell.
+
+        Args:
+            batch: crystals at noisy positions in noisy cells.
+            graph: their neighbours, from :meth:`graph`.
+            sigma: [n] noise level of each atom, Å; 0 on clean hosts.
+            cell_sigma: [s] noise level of each cell (log strain); 0: clean.
+
+        Returns:
+            u [n, 3], and its counterpart for the cell [s, 6]: the five traceless components
+            of the log strain (e3nn's basis of l = 2), then that of the log volume.
+        """
+        features, embedding, state, shape = self._features(batch, graph, sigma, cell_sigma)
+        return self._vectors(features, embedding), self.head(features, state, shape, batch)
+
+    def _vectors(self, features: list[Tensor], embedding: Tensor) -> Tensor:
+        gate = self.gate(torch.cat([features[0][:, 0], embedding], -1))
+        vector: Tensor = self.out(features[1] * gate[:, None]).squeeze(-1)
+        return vector
+
+    def _whole(self, batch: Batch, cell_sigma: Tensor | None) -> Tensor:
+        """[s, width]: number of atoms, volume, noise of the cell."""
+        sizes = batch.sizes.to(batch.cells.dtype)
+        volume = torch.linalg.det(batch.cells).abs() / sizes
+        if cell_sigma is None:
+            cell_sigma = torch.zeros_like(sizes)
+        noisy = (cell_sigma > 0).to(sizes.dtype)[:, None]
+        level = cell_sigma.clamp(CELL_FLOOR, CELL_CEILING).log()
+        bumps = torch.exp(-(((level[:, None] - self.cell_levels) / 0.4) ** 2)) * noisy
+        plain = torch.stack([sizes.log() / 2 - 1, volume.log() - 2.7], -1)
+        return self.whole(torch.cat([bumps, noisy, plain], -1))
+
+    def _features(
+        self, batch: Batch, graph: Graph, sigma: Tensor, cell_sigma: Tensor | None
+    ) -> tuple[list[Tensor], Tensor, Tensor, Tensor | None]:
+        """Features per degree, embedding [n, 2 · width], state [s, …], tensors of the shape."""
         distance = graph.vectors.norm(dim=-1)
         weight = envelope(distance, graph.reach)[..., None] / math.sqrt(self.settings.neighbours)
         degrees = list(range(len(self.settings.channels)))
@@ -212,10 +278,76 @@ class ScoreNetwork(nn.Module):
         matrices = self.matrices([weight * y for y in harmonics.split(sizes, -1)])
         radial = self.radial(distance)
         embedding = self.embed(batch.atomic_numbers, sigma)
+        state = embedding.new_zeros(batch.n_systems, 0)
+        if self.settings.cell or self.settings.reciprocal:
+            whole = self._whole(batch, cell_sigma)
+            species, noise = embedding.chunk(2, -1)
+            embedding = torch.cat([species, noise + whole[batch.system]], -1)
+            state = batch.mean(embedding)
         scalars = self.start(embedding)
         features = [scalars[:, None]]
-        for layer in self.layers:
+        shape = None
+        if self.settings.reciprocal:
+            waves = graph.waves
+            assert waves is not None  # noqa: S101
+            turning = reciprocal.harmonics(waves)
+            phases = reciprocal.phases(batch, waves)
+            even, shape = self.shape(waves, turning[2])
+            features = [features[0] + self.shape_scalars(even)[batch.system]]
+        for number, layer in enumerate(self.layers):
             features = layer(features, embedding, batch, graph.neighbours, radial, matrices)
-        gate = self.gate(torch.cat([features[0][:, 0], embedding], -1))
-        vector: Tensor = self.out(features[1] * gate[:, None]).squeeze(-1)
-        return vector
+            if self.settings.reciprocal:
+                change = self.waves[number](
+                    features[0][:, 0], state, batch, waves, phases, turning
+                )
+                features = [x + y for x, y in zip(features, change, strict=True)]
+                if number == 0:
+                    features[2] = features[2] + self.shape_tensors(shape)[batch.system]
+        return features, embedding, state, shape
+
+
+def _zero(linear: Linear) -> Linear:
+    """The layer with weights of zero: it changes nothing before it is trained."""
+    nn.init.zeros_(linear.weight)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)
+    return linear
+
+
+class CellHead(nn.Module):
+    """Noise of the cell from the features of its atoms: [s, 6].
+
+    Args:
+        settings: of the network.
+        state: not used but for its width.
+    """
+
+    def __init__(self, settings: NetworkSettings, state: int) -> None:
+        super().__init__()
+        scalars, tensors, width = settings.channels[0], settings.channels[2], settings.reciprocal
+        self.gate = nn.Sequential(
+            Linear(scalars + 2 * settings.embedding, 64), nn.SiLU(), Linear(64, tensors + width)
+        )
+        self.out = Linear(tensors + width, 1, bias=False)
+        self.volume = nn.Sequential(
+            Linear(scalars + 2 * settings.embedding, 64), nn.SiLU(), Linear(64, 1)
+        )
+
+    def forward(
+        self, features: list[Tensor], state: Tensor, shape: Tensor | None, batch: Batch
+    ) -> Tensor:
+        """Traceless log strain (5) and log volume (1), unit noise.
+
+        Args:
+            features: per degree [n, 2l+1, channels].
+            state: [s, 2 · embedding] of each crystal.
+            shape: [s, 5, width] tensors of the lattice, or None.
+            batch: the crystals.
+        """
+        tensors = features[2]
+        if shape is not None:
+            tensors = torch.cat([tensors, shape[batch.system]], -1)
+        scalars = torch.cat([features[0][:, 0], state[batch.system]], -1)
+        strain = batch.mean((tensors * self.gate(scalars)[:, None]))
+        volume = self.volume(torch.cat([batch.mean(features[0][:, 0]), state], -1))
+        return torch.cat([self.out(strain).squeeze(-1), volume], -1)

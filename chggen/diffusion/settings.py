@@ -21,6 +21,8 @@ class NetworkSettings(_Settings):
     embedding: int = 32  # width of element and of noise-level embedding
     condition: int = 64  # width of the per-atom state that conditions the radial weights
     sigma_conditioning: bool = True  # False: the paper's s = f(x) / σ
+    cell: bool = False  # also predicts the noise of the cell (joint diffusion)
+    reciprocal: int = 0  # learned scalars per layer in reciprocal space; 0: none
 
 
 class TrainingSettings(_Settings):
@@ -30,6 +32,12 @@ class TrainingSettings(_Settings):
     sigma_core: tuple[float, float] = (0.02, 2.5)  # … with most of the weight in here
     core_share: float = 0.75
     mask_share: float = 0.25  # structures trained with clean hosts (conditional inpainting)
+    # noise of the cell (log strain), for networks with a head for it:
+    cell_share: float = 0.6  # of the structures without clean hosts
+    cell_ratio: tuple[float, float] = (0.08, 0.5)  # σ_L = σ (in Å) times this, log-uniform …
+    cell_most: float = 0.35  # … and at most this
+    cell_apart: float = 0.25  # share of them whose σ_L does not depend on σ
+    cell_weight: float = 0.5  # of the loss of the cell
     learning_rate: float = 3e-3
     optimiser: Literal["adamw", "adam"] = "adamw"
     weight_decay: float = 1e-3

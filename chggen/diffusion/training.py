@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from chggen.diffusion import state
-from chggen.diffusion.batch import Batch
+from chggen.diffusion.batch import Batch, Graph
 from chggen.diffusion.checkpoint import save_network
 from chggen.diffusion.data import StructureData
 from chggen.diffusion.network import ScoreNetwork
@@ -25,6 +25,8 @@ from chggen.diffusion.objective import (
     Noised,
     add_noise,
     error_by_level,
+    everyone,
+    sample_cell_sigma,
     sample_guests,
     sample_sigma,
 )
@@ -114,7 +116,8 @@ class Trainer:
             betas=settings.betas,
             weight_decay=settings.weight_decay,
         )
-        self.forward = torch.compile(self.network, dynamic=True) if self.compiled else self.network
+        predict = self.network.joint if self.preset.network.cell else self.network.forward
+        self.forward = torch.compile(predict, dynamic=True) if self.compiled else predict
         self.total = self.epochs * math.ceil(self.data.n_atoms / settings.batch_atoms * 1.02)
 
     def batches(self) -> Iterator[Noised]:
@@ -136,7 +139,12 @@ class Trainer:
         sigma = sample_sigma(batch.n_systems, settings, rng)
         guests = sample_guests(batch, settings.mask_share, rng)
         noise = torch.as_tensor(rng.standard_normal(batch.positions.shape, dtype=np.float32))
-        return add_noise(batch, sigma, guests, noise)
+        if not self.preset.network.cell:
+            return add_noise(batch, sigma, guests, noise)
+        free = everyone(batch, guests).cpu()
+        cell_sigma = sample_cell_sigma(sigma, free, settings, rng)
+        cell_noise = torch.as_tensor(rng.standard_normal((batch.n_systems, 6), dtype=np.float32))
+        return add_noise(batch, sigma, guests, noise, cell_sigma, cell_noise)
 
     def update(self, noised: Noised) -> float:
         """One optimiser step; returns the loss per component.
@@ -151,7 +159,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.total, settings)
         graph = self.network.graph(noised.batch)
-        loss = noised.residual(self.forward(noised.batch, graph, noised.sigma)).square().mean()
+        loss = self._loss(noised, graph)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
@@ -176,6 +184,17 @@ class Trainer:
                 f"training has diverged: {_DIVERGED} batches in a row have no usable loss"
                 f" (the last one {loss:g}); nothing was saved since they began"
             )
+
+    def _loss(self, noised: Noised, graph: Graph) -> Tensor:
+        batch, sigma = noised.batch, noised.sigma
+        if not self.preset.network.cell:
+            return noised.residual(self.forward(batch, graph, sigma)).square().mean()
+        u, strain = self.forward(batch, graph, sigma, noised.cell_sigma)
+        loss = noised.residual(u).square().mean()
+        cells = noised.cell_residual(strain)
+        if len(cells):
+            loss = loss + self.preset.training.cell_weight * cells.square().mean()
+        return loss
 
     def averaged(self) -> ScoreNetwork:
         """Network with the averaged weights, ready for evaluation, on the CPU."""
