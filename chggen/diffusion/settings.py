@@ -47,6 +47,7 @@ class TrainingSettings(_Settings):
     gradient_clip: float = 1.0
     ema_decay: float = 0.999
     batch_atoms: int = 384
+    bfloat16: bool = False  # products in bfloat16, weights and geometry in single precision
     seed: int = 0
 
 
@@ -62,8 +63,14 @@ class Preset(_Settings):
 #: ``tiny``: trains in seconds on a laptop, for tests and first steps.
 PRESETS: Final[dict[str, Preset]] = {
     "default": Preset(
-        network=NetworkSettings(channels=(96, 48, 24), layers=4),
-        training=TrainingSettings(learning_rate=2e-3),
+        network=NetworkSettings(channels=(96, 48, 24), layers=4, cell=True, reciprocal=32),
+        training=TrainingSettings(
+            sigma_range=(0.005, 5.0),
+            sigma_core=(0.03, 1.6),
+            core_share=0.9,
+            learning_rate=2e-3,
+            bfloat16=True,
+        ),
     ),
     "small": Preset(),
     "paper": Preset(

@@ -186,12 +186,19 @@ class Trainer:
             )
 
     def _loss(self, noised: Noised, graph: Graph) -> Tensor:
+        """Error per component of the positions, plus that of the cells with their weight."""
         batch, sigma = noised.batch, noised.sigma
+        half = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.preset.training.bfloat16
+        )
         if not self.preset.network.cell:
-            return noised.residual(self.forward(batch, graph, sigma)).square().mean()
-        u, strain = self.forward(batch, graph, sigma, noised.cell_sigma)
-        loss = noised.residual(u).square().mean()
-        cells = noised.cell_residual(strain)
+            with half:
+                u = self.forward(batch, graph, sigma)
+            return noised.residual(u.float()).square().mean()
+        with half:
+            u, strain = self.forward(batch, graph, sigma, noised.cell_sigma)
+        loss = noised.residual(u.float()).square().mean()
+        cells = noised.cell_residual(strain.float())
         if len(cells):
             loss = loss + self.preset.training.cell_weight * cells.square().mean()
         return loss
