@@ -132,4 +132,7 @@ def neighbour_graph(batch: Batch, cutoff: float, most: int, *, reciprocal: bool 
         pair = torch.where(used, first[:, None] + place, len(centre))
         neighbours = torch.cat([other, other.new_zeros(1)])[pair]
         dense = torch.cat([vectors, vectors.new_full((1, 3), 2 * cutoff)])[pair]
-    return Graph(neighbours, dense, reach, waves(batch.cells) if reciprocal else None)
+    found = None
+    if reciprocal:
+        found = waves(batch.positions, batch.cells, batch.system, batch.sizes)
+    return Graph(neighbours, dense, reach, found)

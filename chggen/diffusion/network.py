@@ -291,14 +291,13 @@ class ScoreNetwork(nn.Module):
             waves = graph.waves
             assert waves is not None  # noqa: S101
             turning = reciprocal.harmonics(waves)
-            phases = reciprocal.phases(batch, waves)
             even, shape = self.shape(waves, turning[2])
             features = [features[0] + self.shape_scalars(even)[batch.system]]
         for number, layer in enumerate(self.layers):
             features = layer(features, embedding, batch, graph.neighbours, radial, matrices)
             if self.settings.reciprocal:
                 change = self.waves[number](
-                    features[0][:, 0], state, batch, waves, phases, turning
+                    features[0][:, 0], state, batch, waves, turning
                 )
                 features = [x + y for x, y in zip(features, change, strict=True)]
                 if number == 0:

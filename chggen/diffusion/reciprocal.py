@@ -85,7 +85,6 @@ class Structure(nn.Module):
         state: Tensor,
         batch: Batch,
         waves: Waves,
-        phases: tuple[Tensor, Tensor],
         harmonics: list[Tensor],
     ) -> list[Tensor]:
         """Changes of the features per degree, [n, 2l+1, channels].
@@ -95,11 +94,10 @@ class Structure(nn.Module):
             state: [s, condition] of each crystal.
             batch: the crystals.
             waves: their reciprocal lattice vectors.
-            phases: cos and sin of G·r, each [s, a, g], zero where padded.
             harmonics: per degree l [s, g, 2l+1].
         """
-        cosine, sine = phases
-        values = padded(batch, self.value(scalars)) / batch.sizes.to(scalars.dtype).sqrt().view(
+        cosine, sine = waves.cosine, waves.sine
+        values = waves.padded(self.value(scalars)) / batch.sizes.to(scalars.dtype).sqrt().view(
             -1, 1, 1
         )
         real, imaginary = torch.bmm(cosine.mT, values), torch.bmm(sine.mT, values)
@@ -115,34 +113,9 @@ class Structure(nn.Module):
             left = (harmonics[degree][..., None] * (part * first)[:, :, None]).flatten(2)
             right = (harmonics[degree][..., None] * (part * second)[:, :, None]).flatten(2)
             total = torch.bmm(cosine, left) + torch.bmm(sine, right)
-            atoms = unpadded(batch, total).view(len(scalars), 2 * degree + 1, self.width)
+            atoms = waves.unpadded(total).view(len(scalars), 2 * degree + 1, self.width)
             changes.append(self.out[degree](atoms))
         return changes
-
-
-def places(batch: Batch) -> Tensor:
-    """[n] place of each atom in arrays [s · a, …] padded to the largest crystal."""
-    first = torch.cumsum(batch.sizes, 0) - batch.sizes
-    inside = torch.arange(len(batch.system), device=batch.system.device) - first[batch.system]
-    return batch.system * int(batch.sizes.max()) + inside
-
-
-def padded(batch: Batch, values: Tensor) -> Tensor:
-    """[n, k] to [s, a, k], a the size of the largest crystal."""
-    flat = values.new_zeros(batch.n_systems * int(batch.sizes.max()), values.shape[-1])
-    return flat.index_copy(0, places(batch), values).view(batch.n_systems, -1, values.shape[-1])
-
-
-def unpadded(batch: Batch, values: Tensor) -> Tensor:
-    """[s, a, k] to [n, k]."""
-    return values.flatten(0, 1).index_select(0, places(batch))
-
-
-def phases(batch: Batch, waves: Waves) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of G·r, each [s, a, g], zero where padded."""
-    angle = torch.bmm(padded(batch, batch.positions), waves.vectors.mT)
-    there = padded(batch, torch.ones_like(batch.positions[:, :1])) * waves.used[:, None]
-    return torch.cos(angle) * there, torch.sin(angle) * there
 
 
 def harmonics(waves: Waves) -> list[Tensor]:

@@ -21,20 +21,55 @@ class Waves:
         length: [s, g] 1/Å.
         used: [s, g] False where padded.
         volume: [s] of the cell, Å³.
+        places: [n] place of each atom in arrays [s · a, …], a the size of the largest crystal.
+        cosine: [s, a, g] cos(G·r), zero where padded.
+        sine: [s, a, g] sin(G·r), zero where padded.
     """
 
     vectors: Tensor
     length: Tensor
     used: Tensor
     volume: Tensor
+    places: Tensor
+    cosine: Tensor
+    sine: Tensor
+
+    def padded(self, values: Tensor) -> Tensor:
+        """[n, k] to [s, a, k]."""
+        systems, atoms = self.cosine.shape[:2]
+        flat = values.new_zeros(systems * atoms, values.shape[-1])
+        return flat.index_copy(0, self.places, values).view(systems, atoms, values.shape[-1])
+
+    def unpadded(self, values: Tensor) -> Tensor:
+        """[s, a, k] to [n, k]."""
+        return values.flatten(0, 1).index_select(0, self.places)
 
 
-def waves(cells: Tensor) -> Waves:
+def waves(positions: Tensor, cells: Tensor, system: Tensor, sizes: Tensor) -> Waves:
     """Reciprocal lattice vectors within the cutoffs; the same set for any choice of vectors.
 
     Args:
+        positions: [n, 3] Å.
         cells: [s, 3, 3] row vectors, Å.
+        system: [n] index of the crystal of each atom, ascending.
+        sizes: [s] atoms per crystal.
     """
+    vectors, used, volume = _vectors(cells)
+    with torch.no_grad():
+        inside = torch.arange(len(system), device=system.device)
+        inside = inside - (torch.cumsum(sizes, 0) - sizes)[system]
+        most = int(sizes.max())
+        there = torch.arange(most, device=sizes.device) < sizes[:, None]
+        places = system * most + inside
+        padded = positions.new_zeros(len(sizes) * most, 3).index_copy(0, places, positions)
+        angle = torch.bmm(padded.view(len(sizes), most, 3), vectors.mT)
+        mask = there[..., None] & used[:, None]
+        cosine, sine = torch.cos(angle) * mask, torch.sin(angle) * mask
+    return Waves(vectors, vectors.norm(dim=-1), used, volume, places, cosine, sine)
+
+
+def _vectors(cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Vectors [s, g, 3], which of them are used [s, g], and volumes [s]."""
     with torch.no_grad():
         volume = torch.linalg.det(cells).abs()
         most = (REACH / volume ** (1 / 3)).clamp_min(CUTOFF)
@@ -55,4 +90,4 @@ def waves(cells: Tensor) -> Waves:
         used = torch.arange(width, device=cells.device) < count[:, None]
         chosen = grid[order]
     vectors = torch.einsum("sgi,sji->sgj", chosen, inverse) * used[..., None]
-    return Waves(vectors, vectors.norm(dim=-1), used, volume)
+    return vectors, used, volume
