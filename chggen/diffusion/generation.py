@@ -10,12 +10,16 @@ from chggen.compute.packing import groups
 from chggen.diffusion.batch import Batch
 from chggen.diffusion.constraint import Constraint
 from chggen.diffusion.network import ScoreNetwork
-from chggen.diffusion.noise import NoiseStream
-from chggen.diffusion.sampler import Sampler
+from chggen.diffusion.joint import JointSampler, NetworkJointScore
+from chggen.diffusion.noise import Noise, NoiseStream
+from chggen.diffusion.sampler import FastSampler, Sampler
 from chggen.structure.crystal import Crystal
 from chggen.structure.outcome import has_room
 from chggen.structure.task import Placed, Progress, Task
 from chggen.symmetry.orbits import exact
+
+#: Separates the noise of the cells from that of the positions.
+_CELL_STREAM = 0xCE11
 
 
 class NetworkScore:
@@ -101,18 +105,69 @@ def _sample_batch(
     # a structure with an imposed space group starts on its orbits
     ready = torch.tensor([task.symmetry is not None for task in tasks], device=device)
     x = torch.where(ready[batch.system][:, None], batch.positions, sampler.start(batch, noise))
+    if isinstance(sampler, FastSampler) and any(_draws_cell(task, network) for task in tasks):
+        final, calls = _joint(tasks, batch.at(x), network, sampler, constraint, kept, report)
+        return _placed(tasks, final, calls, network)
     if bool(guest.all()):
         x = sampler.generate(x, score, batch, kept, report)
     else:
         x = sampler.inpaint(x, batch.positions, guest, score, batch, kept, report)
+    return _placed(tasks, batch.at(x), score.calls, network)
+
+
+def _draws_cell(task: Task, network: ScoreNetwork) -> bool:
+    """Whether cell and positions of a task are drawn together."""
+    return network.settings.cell and task.cell_sigma > 0 and bool(task.guest.all())
+
+
+def _joint(
+    tasks: Sequence[Task],
+    batch: Batch,
+    network: ScoreNetwork,
+    sampler: FastSampler,
+    constraint: Constraint,
+    noise: Noise,
+    report: Callable[[int, int], None],
+) -> tuple[Batch, int]:
+    """Cell and positions drawn together; crystals and score calls.
+
+    Args:
+        tasks: the structures; those without noise of the cell keep theirs.
+        batch: their starts.
+        network: with a head for the cell.
+        sampler: grid, churn and drift.
+        constraint: imposed space groups.
+        noise: of the positions.
+        report: called with (levels done, levels in all).
+    """
+    levels = torch.tensor([task.cell_sigma for task in tasks]).to(batch.cells)
+    # a stream of its own: the noise of the positions is the same with and without
+    seeds = [[task.seed, _CELL_STREAM] for task in tasks]
+    stream = NoiseStream(seeds, [1] * len(tasks), batch.cells, 6)
+    score = NetworkJointScore(network, constraint)
+
+    def cell_noise() -> Tensor:
+        return constraint.project_strain(stream())
+
+    drawn = JointSampler(sampler, levels).generate(batch, score, noise, cell_noise, report)
+    return drawn, score.calls
+
+
+def _placed(
+    tasks: Sequence[Task], batch: Batch, calls: int, network: ScoreNetwork
+) -> list[Placed]:
+    """Results of the tasks, from sampled crystals."""
     results = []
-    for crystal, task in zip(batch.at(x).crystals(), tasks, strict=True):
-        # the input cell is returned, not the one rounded to the network's precision
-        placed = Crystal.of(task.crystal.cell, crystal.atomic_numbers, crystal.frac_coords)
-        if placed.is_finite:
+    for crystal, task in zip(batch.crystals(), tasks, strict=True):
+        # a cell that was given is returned, not the one rounded to the network's precision
+        cell = crystal.cell if _draws_cell(task, network) else task.crystal.cell
+        placed = Crystal.of(cell, crystal.atomic_numbers, crystal.frac_coords)
+        if not placed.is_finite:
+            results.append(Placed(None, "positions are not finite", calls, task.symmetry))
+        elif not has_room(placed):
+            results.append(Placed(None, "the cell has collapsed", calls, task.symmetry))
+        else:
             if task.symmetry is not None:
                 placed = exact(placed, task.symmetry)
-            results.append(Placed(placed, "", score.calls, task.symmetry))
-        else:
-            results.append(Placed(None, "positions are not finite", score.calls, task.symmetry))
+            results.append(Placed(placed, "", calls, task.symmetry))
     return results

@@ -42,28 +42,36 @@ def edm_levels(sigma_max: float, sigma_min: float, count: int, rho: float) -> li
 
 
 class NoiseStream:
-    """Standard normal numbers [n, 3] for a batch, one random stream per structure.
+    """Standard normal numbers [n, width] for a batch, one random stream per structure.
 
     Args:
-        seeds: one seed per structure.
-        sizes: atoms per structure.
+        seeds: one seed per structure, or what numpy makes a stream of.
+        sizes: rows per structure, for positions its atoms.
         like: tensor that gives device and type of the noise.
+        width: numbers per row.
     """
 
     _AHEAD = 64  # draws made in advance: one call per step and structure would dominate the cost
 
-    def __init__(self, seeds: Sequence[int], sizes: Sequence[int], like: Tensor) -> None:
+    def __init__(
+        self,
+        seeds: Sequence[int | Sequence[int]],
+        sizes: Sequence[int],
+        like: Tensor,
+        width: int = 3,
+    ) -> None:
         self._generators = [np.random.default_rng(seed) for seed in seeds]
         self._sizes = list(sizes)
         self._like = like
-        self._ready: npt.NDArray[np.float64] = np.empty((0, sum(self._sizes), 3))
+        self._width = width
+        self._ready: npt.NDArray[np.float64] = np.empty((0, sum(self._sizes), width))
         self._next = 0
 
     def __call__(self) -> Tensor:
-        """Return the next [n, 3] numbers."""
+        """Return the next [n, width] numbers."""
         if self._next == len(self._ready):
             pairs = zip(self._generators, self._sizes, strict=True)
-            parts = [g.standard_normal((self._AHEAD, size, 3)) for g, size in pairs]
+            parts = [g.standard_normal((self._AHEAD, size, self._width)) for g, size in pairs]
             self._ready, self._next = np.concatenate(parts, axis=1), 0
         self._next += 1
         return torch.as_tensor(self._ready[self._next - 1]).to(self._like)

@@ -29,8 +29,8 @@ Score = Callable[[Tensor, Tensor], Tensor]
 Progress = Callable[[int, int], None]
 
 
-def _silent(_done: int, _total: int) -> None:
-    pass
+def silent(_done: int, _total: int) -> None:
+    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class PaperSampler:
         score: Score,
         batch: Batch,
         noise: Noise,
-        progress: Progress = _silent,
+        progress: Progress = silent,
     ) -> Tensor:
         """Unconditional generation from x_T; returns positions [n, 3].
 
@@ -124,7 +124,7 @@ class PaperSampler:
         score: Score,
         batch: Batch,
         noise: Noise,
-        progress: Progress = _silent,
+        progress: Progress = silent,
     ) -> Tensor:
         """RePaint: guests given the host.
 
@@ -209,7 +209,7 @@ class FastSampler:
         score: Score,
         batch: Batch,
         noise: Noise,
-        progress: Progress = _silent,
+        progress: Progress = silent,
     ) -> Tensor:
         """Unconditional generation; returns positions [n, 3].
 
@@ -231,7 +231,7 @@ class FastSampler:
         score: Score,
         batch: Batch,
         noise: Noise,
-        progress: Progress = _silent,
+        progress: Progress = silent,
     ) -> Tensor:
         """Guests given a clean host: only guests have noise and move.
 
@@ -268,9 +268,12 @@ class FastSampler:
 
     def _slope(self, x: Tensor, sigma: float, mask: Tensor, score: Score) -> Tensor:
         """dx/dσ [n, 3] of the atoms with ``mask`` [n, 1] = 1, at the level ``sigma`` in Å."""
+        return -self.factor(sigma) * sigma * mask * score(x, sigma * mask[:, 0])
+
+    def factor(self, sigma: float) -> float:
+        """Factor of the score at a noise level in Å."""
         low, high = self.drift_range
-        factor = self.drift if low <= sigma <= high else 1.0
-        return -factor * sigma * mask * score(x, sigma * mask[:, 0])
+        return self.drift if low <= sigma <= high else 1.0
 
 
 Sampler = PaperSampler | FastSampler

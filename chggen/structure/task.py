@@ -64,12 +64,16 @@ class Task:
         seed: random stream of this structure.
         symmetry: space group to keep; the crystal's coordinates are then a start that
             has it.
+        cell_sigma: noise of the cell, a log strain without unit: how wrong it is expected to
+            be. Generators that draw the cell with the positions start from there; 0, and all
+            others, keep the cell.
     """
 
     crystal: Crystal
     guest: NDArray[np.bool_]
     seed: int
     symmetry: ImposedSymmetry | None = None
+    cell_sigma: float = 0.0
 
 
 @dataclass(frozen=True)
