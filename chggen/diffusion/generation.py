@@ -9,8 +9,8 @@ from torch import Tensor
 from chggen.compute.packing import groups
 from chggen.diffusion.batch import Batch
 from chggen.diffusion.constraint import Constraint
-from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.joint import JointSampler, NetworkJointScore
+from chggen.diffusion.network import ScoreNetwork
 from chggen.diffusion.noise import Noise, NoiseStream
 from chggen.diffusion.sampler import FastSampler, Sampler
 from chggen.structure.crystal import Crystal
@@ -153,9 +153,7 @@ def _joint(
     return drawn, score.calls
 
 
-def _placed(
-    tasks: Sequence[Task], batch: Batch, calls: int, network: ScoreNetwork
-) -> list[Placed]:
+def _placed(tasks: Sequence[Task], batch: Batch, calls: int, network: ScoreNetwork) -> list[Placed]:
     """Results of the tasks, from sampled crystals."""
     results = []
     for crystal, task in zip(batch.crystals(), tasks, strict=True):

@@ -14,9 +14,10 @@ from e3nn import o3
 from torch import Tensor, nn
 from torch.nn import functional
 
-from chggen.diffusion.batch import Batch, Graph, neighbour_graph
 from chggen.diffusion import reciprocal
+from chggen.diffusion.batch import Batch, Graph, neighbour_graph
 from chggen.diffusion.convolution import Convolution, EdgeMatrices, Linear
+from chggen.diffusion.head import CellHead
 from chggen.diffusion.settings import NetworkSettings
 from chggen.structure.composition import SYMBOLS
 
@@ -155,6 +156,7 @@ class ScoreNetwork(nn.Module):
     """u = σ s for every atom of a batch of crystals."""
 
     levels: Tensor
+    cell_levels: Tensor
     row_of: Tensor
     column_of: Tensor
 
@@ -182,7 +184,7 @@ class ScoreNetwork(nn.Module):
         )
         self.out = Linear(settings.channels[1], 1, bias=False)
         if settings.cell:
-            self.head = CellHead(settings, 3 * width)
+            self.head = CellHead(settings)
         if settings.cell or settings.reciprocal:
             cell_levels = torch.linspace(math.log(CELL_FLOOR), math.log(CELL_CEILING), _LEVELS)
             self.register_buffer("cell_levels", cell_levels, persistent=False)
@@ -234,7 +236,7 @@ class ScoreNetwork(nn.Module):
     def joint(
         self, batch: Batch, graph: Graph, sigma: Tensor, cell_sigma: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Predict the noise of positions and of the cell.
+        """Predict the noise of positions and of the cell; that of cells is 0 without a head.
 
         Args:
             batch: crystals at noisy positions in noisy cells.
@@ -247,7 +249,10 @@ class ScoreNetwork(nn.Module):
             of the log strain (e3nn's basis of l = 2), then that of the log volume.
         """
         features, embedding, state, shape = self._features(batch, graph, sigma, cell_sigma)
-        return self._vectors(features, embedding), self.head(features, state, shape, batch)
+        u = self._vectors(features, embedding)
+        if not self.settings.cell:
+            return u, u.new_zeros(batch.n_systems, 6)
+        return u, self.head(features, state, shape, batch)
 
     def _vectors(self, features: list[Tensor], embedding: Tensor) -> Tensor:
         gate = self.gate(torch.cat([features[0][:, 0], embedding], -1))
@@ -296,9 +301,7 @@ class ScoreNetwork(nn.Module):
         for number, layer in enumerate(self.layers):
             features = layer(features, embedding, batch, graph.neighbours, radial, matrices)
             if self.settings.reciprocal:
-                change = self.waves[number](
-                    features[0][:, 0], state, batch, waves, turning
-                )
+                change = self.waves[number](features[0][:, 0], state, batch, waves, turning)
                 features = [x + y for x, y in zip(features, change, strict=True)]
                 if number == 0:
                     features[2] = features[2] + self.shape_tensors(shape)[batch.system]
@@ -311,42 +314,3 @@ def _zero(linear: Linear) -> Linear:
     if linear.bias is not None:
         nn.init.zeros_(linear.bias)
     return linear
-
-
-class CellHead(nn.Module):
-    """Noise of the cell from the features of its atoms: [s, 6].
-
-    Args:
-        settings: of the network.
-        state: not used but for its width.
-    """
-
-    def __init__(self, settings: NetworkSettings, state: int) -> None:
-        super().__init__()
-        scalars, tensors, width = settings.channels[0], settings.channels[2], settings.reciprocal
-        self.gate = nn.Sequential(
-            Linear(scalars + 2 * settings.embedding, 64), nn.SiLU(), Linear(64, tensors + width)
-        )
-        self.out = Linear(tensors + width, 1, bias=False)
-        self.volume = nn.Sequential(
-            Linear(scalars + 2 * settings.embedding, 64), nn.SiLU(), Linear(64, 1)
-        )
-
-    def forward(
-        self, features: list[Tensor], state: Tensor, shape: Tensor | None, batch: Batch
-    ) -> Tensor:
-        """Traceless log strain (5) and log volume (1), unit noise.
-
-        Args:
-            features: per degree [n, 2l+1, channels].
-            state: [s, 2 · embedding] of each crystal.
-            shape: [s, 5, width] tensors of the lattice, or None.
-            batch: the crystals.
-        """
-        tensors = features[2]
-        if shape is not None:
-            tensors = torch.cat([tensors, shape[batch.system]], -1)
-        scalars = torch.cat([features[0][:, 0], state[batch.system]], -1)
-        strain = batch.mean((tensors * self.gate(scalars)[:, None]))
-        volume = self.volume(torch.cat([batch.mean(features[0][:, 0]), state], -1))
-        return torch.cat([self.out(strain).squeeze(-1), volume], -1)

@@ -116,7 +116,7 @@ class Trainer:
             betas=settings.betas,
             weight_decay=settings.weight_decay,
         )
-        predict = self.network.joint if self.preset.network.cell else self.network.forward
+        predict = self.network.joint
         self.forward = torch.compile(predict, dynamic=True) if self.compiled else predict
         self.total = self.epochs * math.ceil(self.data.n_atoms / settings.batch_atoms * 1.02)
 
@@ -187,16 +187,9 @@ class Trainer:
 
     def _loss(self, noised: Noised, graph: Graph) -> Tensor:
         """Error per component of the positions, plus that of the cells with their weight."""
-        batch, sigma = noised.batch, noised.sigma
-        half = torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.preset.training.bfloat16
-        )
-        if not self.preset.network.cell:
-            with half:
-                u = self.forward(batch, graph, sigma)
-            return noised.residual(u.float()).square().mean()
-        with half:
-            u, strain = self.forward(batch, graph, sigma, noised.cell_sigma)
+        half = self.preset.training.bfloat16
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            u, strain = self.forward(noised.batch, graph, noised.sigma, noised.cell_sigma)
         loss = noised.residual(u.float()).square().mean()
         cells = noised.cell_residual(strain.float())
         if len(cells):

@@ -81,11 +81,11 @@ def test_the_compact_form_is_that_close(run: tuple[Path, list[float]], tmp_path:
     assert numbers == state.read(tmp_path / "again")[1]
 
 
-def test_eight_megabytes_hold_the_shipped_network(data: StructureData, tmp_path: Path) -> None:
+def test_nine_megabytes_hold_the_default_network(data: StructureData, tmp_path: Path) -> None:
     whole = Trainer.start(PRESETS["default"], data, 1, "cpu", compiled=False)
     list(losses(whole, 1))
     whole.save(tmp_path)
-    assert state.pack(tmp_path / state.NAME, tmp_path / "carried") < 8_000_000
+    assert state.pack(tmp_path / state.NAME, tmp_path / "carried") < 9_000_000
 
 
 def damage(raw: bytes, how: str) -> bytes:
