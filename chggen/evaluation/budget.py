@@ -13,14 +13,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from chggen.evaluation.sampling import affordable
 from chggen.evaluation.statistics import Figure, Floats, difference, mean
 
 #: CPU seconds per composition at which success is given.
 BUDGETS: Final = (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100)
-
-#: CPU seconds of a sample where nothing was measured.
-_LEAST_COST: Final = 1e-6
-_ROUNDING: Final = 1e-9
 
 Bools = NDArray[np.bool_]
 _Success = Callable[[Bools, Floats], Floats]
@@ -96,7 +93,7 @@ class Search:
         self, hits: Sequence[Bools], energies: Sequence[Floats], costs: Sequence[float]
     ) -> None:
         self._n = np.array([len(h) for h in hits])
-        self._costs = np.maximum(np.asarray(costs, dtype=np.float64), _LEAST_COST)
+        self._costs = costs
         self._curves = {
             name: [success(h, e) for h, e in zip(hits, energies, strict=True)]
             for name, success in _SUCCESSES.items()
@@ -111,19 +108,10 @@ class Search:
             name: ``found`` or ``lowest``.
             budget: CPU seconds per structure.
         """
-        wanted = np.floor(budget / self._costs + _ROUNDING)
-        drawn = np.minimum(wanted, self._n).astype(np.int64)
+        wanted = np.array([affordable(budget, cost) for cost in self._costs])
+        drawn = np.minimum(wanted, self._n)
         values = [curve[k] for curve, k in zip(self._curves[name], drawn, strict=True)]
         return np.array(values), wanted > self._n
-
-    def lacking(self, budget: float) -> NDArray[np.int64]:
-        """Samples of each structure [N] that a budget would pay for beyond those there are.
-
-        Args:
-            budget: CPU seconds per structure.
-        """
-        wanted = np.floor(budget / self._costs + _ROUNDING).astype(np.int64)
-        return np.maximum(wanted - self._n, 0)
 
     def figures(self) -> dict[str, list[float | None]]:
         """Success at every budget of :data:`BUDGETS`; keys as in docs/evaluation.md."""

@@ -10,6 +10,7 @@ from chggen.errors import Status
 from chggen.evaluation.sampling import Sample
 from chggen.relaxation.pool import Relaxation
 from chggen.run.progress import Progress, silent
+from chggen.structure.composition import formula_of
 from chggen.structure.crystal import Crystal
 from chggen.structure.task import Placed, Task
 
@@ -154,12 +155,14 @@ def _judge(sample: Sample, truth: Relaxation) -> Outcome:
 def same(first: Crystal, second: Crystal, tolerances: tuple[float, float, float]) -> bool:
     """Whether pymatgen's StructureMatcher matches two crystals; False too where it fails.
 
+    It compares primitive cells, so supercells of a crystal are the crystal.
+
     Args:
         first: a crystal.
         second: another one.
         tolerances: ltol, stol (both without unit) and angle_tol (degrees).
     """
-    if sorted(first.atomic_numbers.tolist()) != sorted(second.atomic_numbers.tolist()):
+    if formula_of(first.atomic_numbers) != formula_of(second.atomic_numbers):
         return False
     try:
         found = _matcher(tolerances).fit(first.to_structure(), second.to_structure())

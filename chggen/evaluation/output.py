@@ -7,9 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chggen.evaluation.facts import strict
 from chggen.evaluation.figures import of_generator
 from chggen.evaluation.outcomes import Outcome
-from chggen.evaluation.run import Run, strict
+from chggen.evaluation.run import Run
 from chggen.run import atomic
 from chggen.structure.crystal import row_id, structure_key
 from chggen.tables import parquet

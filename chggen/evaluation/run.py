@@ -1,37 +1,27 @@
 """Known-cell recovery, from the file of known structures to the figures."""
 
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
-import torch
 
 from chggen import provenance
 from chggen.diffusion.card import read_card, volume_elements
 from chggen.errors import ChggenError, Status
 from chggen.evaluation.budget import Search, compare
+from chggen.evaluation.facts import reproduction, strict
 from chggen.evaluation.figures import paired, search_of, searches_of, summary
-from chggen.evaluation.outcomes import NARROW, RELAXED, WIDE, Outcome, judge, same
-from chggen.evaluation.sampling import Bars, Draw, sample
+from chggen.evaluation.outcomes import RELAXED, WIDE, Outcome, judge, same
+from chggen.evaluation.sampling import Bars, Sampler
 from chggen.evaluation.settings import Evaluation
 from chggen.evaluation.structures import Selection, select
-from chggen.evaluation.tasks import tasks_for
 from chggen.generators import make_generator
 from chggen.generators.ranking import selecting
 from chggen.potential import NamedPotential, load_named
 from chggen.relaxation.pool import Relaxation, relax
 from chggen.run.progress import bar
 from chggen.structure.task import Generator
-
-#: Times that samples are added to reach a budget of CPU seconds: what they cost is known
-#: only afterwards.
-_PASSES = 4
-#: Samples added for each that seems to be lacking, for the same reason.
-_MARGIN = 1.1
 
 
 @dataclass
@@ -87,10 +77,9 @@ def evaluate(
     run = Run({}, selection, truth)
     figures: dict[str, dict[str, Any]] = {}
     for name, generator in makers.items():
-        attempt = _Attempt(name, generator, settings, run, model, bars)
-        run.outcomes[name], run.more[name] = attempt.all()
+        matching = _attempt(name, generator, settings, run, model, bars)
         figures[name] = summary(run.outcomes[name], settings.samples)
-        figures[name] |= _by_budget(run, name) | {"matching_cpu_seconds": attempt.matching}
+        figures[name] |= _by_budget(run, name) | {"matching_cpu_seconds": matching}
         facts["wall_seconds"] = time.monotonic() - began
         run.result = _result(settings, figures, run, facts)
         if after and len(figures) < len(makers):
@@ -98,73 +87,23 @@ def evaluate(
     return run
 
 
-class _Attempt:
-    """All samples of one generator."""
-
-    def __init__(
-        self,
-        name: str,
-        generator: Generator,
-        settings: Evaluation,
-        run: Run,
-        model: NamedPotential,
-        bars: Bars,
-    ) -> None:
-        self._name, self._generator, self._settings = name, generator, settings
-        self._known, self._truth = run.selection.known, run.truth
-        self._model, self._bars = model, bars
-        self._matching = 0.0
-        self._judged = 0
-
-    @property
-    def matching(self) -> float:
-        """CPU seconds of the comparison with the known crystal, mean per sample."""
-        return self._matching / max(self._judged, 1)
-
-    def all(self) -> tuple[list[Outcome], list[Outcome]]:
-        """The K samples of every structure, and those that a budget of CPU seconds adds."""
-        k, budget = self._settings.samples, self._settings.cpu_seconds
-        first = self._judge(dict.fromkeys(range(len(self._known)), k), 0, {})
-        more: list[Outcome] = []
-        for number in range(1, _PASSES + 1):
-            if budget is None:
-                break
-            missing = {
-                place: math.ceil(_MARGIN * lacking)
-                for place, lacking in enumerate(search_of(first, more).lacking(budget))
-                if lacking
-            }
-            if not missing:
-                break
-            more += self._judge(missing, number, Counter(o.structure for o in first + more))
-        return first, more
-
-    def _judge(
-        self, wanted: Mapping[int, int], number: int, there: Mapping[int, int]
-    ) -> list[Outcome]:
-        """Samples of some structures, so many of each; another number gives other samples.
-
-        ``there`` are the samples that each structure has already.
-        """
-        settings = self._settings
-        seed = settings.seed
-        if number:
-            seed = int(np.random.SeedSequence([seed, number, 0xADD]).generate_state(1)[0])
-        draws = []
-        for n in sorted(set(wanted.values())):
-            places = [place for place, count in wanted.items() if count == n]
-            known = [self._known[place] for place in places]
-            drawn, kept = settings.drawn("diffusion"), settings.symmetry
-            rows = iter(tasks_for(known, settings.cells, n, seed, drawn, kept))
-            draws += [Draw(p, there.get(p, 0) + k, next(rows)) for p in places for k in range(n)]
-        model, bars = self._model, self._bars
-        samples = sample(self._name, self._generator, draws, settings.relax, model, bars)
-        start = time.process_time()
-        with bars(f"{self._name}: match") as progress:
-            outcomes = judge(samples, self._truth, progress)
-        self._matching += time.process_time() - start
-        self._judged += len(outcomes)
-        return outcomes
+def _attempt(
+    name: str,
+    generator: Generator,
+    settings: Evaluation,
+    run: Run,
+    model: NamedPotential,
+    bars: Bars,
+) -> float:
+    """Put all samples of one generator into the run; returns CPU seconds per comparison."""
+    sampler = Sampler(name, generator, settings, run.selection.known, model, bars)
+    first = sampler.first()
+    more = sampler.more(first, settings.cpu_seconds) if settings.cpu_seconds else []
+    start = time.process_time()
+    with bars(f"{name}: match") as progress:
+        outcomes = judge([*first, *more], run.truth, progress)
+    run.outcomes[name], run.more[name] = outcomes[: len(first)], outcomes[len(first) :]
+    return (time.process_time() - start) / len(outcomes)
 
 
 def _by_budget(run: Run, name: str) -> dict[str, Any]:
@@ -198,10 +137,6 @@ def _facts(
 ) -> dict[str, Any]:
     """What is needed to do it again."""
     statuses = Counter(t.status for t in truth)
-    tolerances = {
-        name: dict(zip(("ltol", "stol", "angle_tol"), values, strict=True))
-        for name, values in (("wide", WIDE), ("narrow", NARROW))
-    }
     return {
         "structures": {
             "file": str(settings.structures),
@@ -224,20 +159,7 @@ def _facts(
                 for t, k in zip(truth, selection.known, strict=True)
             ),
         },
-        "checkpoint": {"name": settings.generate.checkpoint, "hash": card["hash"]},
-        "potential": {
-            "potential": settings.relax.potential,
-            "potential_hash": model.hash,
-            "functional": model.contract.functional,
-            "corrections": model.contract.corrections,
-        },
-        "tolerances": tolerances,
-        "settings": settings.record(),
-        "code_digest": provenance.code_digest("chggen.evaluation.run"),
-        "versions": provenance.versions(),
-        "device": str(model.device),
-        "threads": torch.get_num_threads(),
-    }
+    } | reproduction(settings, model, card, "chggen.evaluation.run")
 
 
 def _result(
@@ -259,17 +181,6 @@ def _result(
     others = {name: figures[name] for name in names[1:]}
     pairs = {"paired": _pairs(run, names, settings.samples)}
     return strict(head | figures[names[0]] | others | pairs | facts)
-
-
-def strict(value: Any) -> Any:  # noqa: ANN401
-    """The same with None for what JSON has no number for, and plain Python numbers."""
-    if isinstance(value, dict):
-        return {str(k): strict(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(v) for v in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
 
 
 def make(name: str, settings: Evaluation) -> Generator:

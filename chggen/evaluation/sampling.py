@@ -1,23 +1,35 @@
 """Samples of known compositions: generated, relaxed, and what each cost.
 
-Nothing here knows the crystals that are to be found.
+Nothing here compares them with the crystals that are to be found.
 """
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from chggen.config.stages import RelaxConfig
-from chggen.evaluation.settings import size_class
+from chggen.evaluation.settings import Evaluation, size_class
 from chggen.evaluation.statistics import Floats
-from chggen.evaluation.tasks import fill
+from chggen.evaluation.structures import Known
+from chggen.evaluation.tasks import fill, tasks_for
 from chggen.potential import NamedPotential
 from chggen.relaxation.pool import Relaxation, relax
 from chggen.run.progress import Progress
 from chggen.structure.task import Generator, Placed, Task
+
+#: Times that samples are added to reach a budget of CPU seconds: what they cost is known
+#: only afterwards.
+_PASSES: Final = 4
+#: Samples added for each that seems to be lacking, for the same reason.
+_MARGIN: Final = 1.1
+#: CPU seconds of a sample where nothing was measured.
+LEAST_COST: Final = 1e-6
+_ROUNDING: Final = 1e-9
 
 #: Makes a progress bar of a label.
 Bars = Callable[[str], AbstractContextManager[Callable[[float, int], None]]]
@@ -65,6 +77,96 @@ class Sample:
     def task(self) -> Task:
         """What was asked for where a candidate was kept: its cell, and the seed of all."""
         return self.draw.row[self.placed.candidate % len(self.draw.row)]
+
+
+def affordable(budget: float, cost: float) -> int:
+    """Samples that a budget pays for.
+
+    Args:
+        budget: CPU seconds.
+        cost: CPU seconds per sample.
+    """
+    return math.floor(budget / max(cost, LEAST_COST) + _ROUNDING)
+
+
+class Sampler:
+    """Draws samples of some compositions with one generator.
+
+    Args:
+        name: of the generator, for the progress bars.
+        generator: places the atoms.
+        settings: of the run.
+        known: compositions (with the cells, if ``settings.cells`` are theirs).
+        model: potential of the relaxations.
+        bars: where to say how far it is.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        generator: Generator,
+        settings: Evaluation,
+        known: Sequence[Known],
+        model: NamedPotential,
+        bars: Bars,
+    ) -> None:
+        self._name, self._generator, self._settings = name, generator, settings
+        self._known, self._model, self._bars = known, model, bars
+
+    def first(self) -> list[Sample]:
+        """The K samples of every structure, those of one behind each other."""
+        wanted = dict.fromkeys(range(len(self._known)), self._settings.samples)
+        return self._draw(wanted, 0, {})
+
+    def more(self, first: Sequence[Sample], budget: float) -> list[Sample]:
+        """Further samples, until each structure has as many as a budget pays for.
+
+        Args:
+            first: samples there are, at least one of each structure.
+            budget: CPU seconds per structure.
+        """
+        found: list[Sample] = []
+        for number in range(1, _PASSES + 1):
+            missing, there = {}, {}
+            for place, costs in costs_of([*first, *found]).items():
+                there[place] = len(costs)
+                lacking = affordable(budget, float(np.mean(costs))) - len(costs)
+                if lacking > 0:
+                    missing[place] = math.ceil(_MARGIN * lacking)
+            if not missing:
+                break
+            found += self._draw(missing, number, there)
+        return found
+
+    def _draw(
+        self, wanted: Mapping[int, int], number: int, there: Mapping[int, int]
+    ) -> list[Sample]:
+        """Samples of some structures, so many of each; another number gives other samples.
+
+        ``there`` are the samples that each structure has already.
+        """
+        settings = self._settings
+        seed = settings.seed
+        if number:
+            seed = int(np.random.SeedSequence([seed, number, 0xADD]).generate_state(1)[0])
+        draws = []
+        for n in sorted(set(wanted.values())):
+            places = [place for place, count in wanted.items() if count == n]
+            known = [self._known[place] for place in places]
+            drawn, kept = settings.drawn("diffusion"), settings.symmetry
+            rows = iter(tasks_for(known, settings.cells, n, seed, drawn, kept))
+            draws += [Draw(p, there.get(p, 0) + k, next(rows)) for p in places for k in range(n)]
+        model, bars = self._model, self._bars
+        return sample(self._name, self._generator, draws, settings.relax, model, bars)
+
+
+def costs_of(samples: Sequence[Sample]) -> dict[int, list[float]]:
+    """CPU seconds of the samples of each structure, generation and relaxation."""
+    found: dict[int, list[float]] = {}
+    for one in samples:
+        spent = one.generation_cpu_seconds + one.relaxation_cpu_seconds
+        found.setdefault(one.draw.structure, []).append(spent)
+    return found
 
 
 def sample(

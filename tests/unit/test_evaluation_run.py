@@ -13,14 +13,18 @@ from chggen.errors import ChggenError, Status
 from chggen.evaluation import chart
 from chggen.evaluation import run as running
 from chggen.evaluation.against import compare, read_earlier
+from chggen.evaluation.facts import strict
 from chggen.evaluation.output import show, write_json, write_table
-from chggen.evaluation.run import evaluate, strict
-from chggen.evaluation.settings import GENERATORS, parse_generators
+from chggen.evaluation.run import evaluate
+from chggen.evaluation.settings import parse_generators
 from chggen.evaluation.structures import select
 from chggen.structure.crystal import Crystal
 from chggen.structure.task import Placed
 from chggen.tables import parquet
 from tests.unit.test_evaluation import ELEMENTS, ROWS, RUNNER, asked, crystal, write
+
+#: Generators that fill cells that are given.
+GENERATORS = ("diffusion", "random", "random_selected", "pyxtal")
 
 
 @pytest.fixture
