@@ -66,12 +66,7 @@ GENERATION: list[Column] = [
     ("generator", STR, "", "generator that placed the atoms (diffusion, random, …)"),
     ("sampler", STR, "", "preset of the sampler (paper, fast, …)"),
     ("checkpoint", STR, "", "sha256 of the score network's weights, first 16 hex digits"),
-    (
-        "candidates",
-        I32,
-        "",
-        "number of draws, of which this one was kept for its energy (docs/method.md)",
-    ),
+    ("candidates", I32, "", "number of draws, of which this one was kept"),
     ("score_calls", I32, "", "score-network evaluations for this row, all draws together"),
     (
         "imposed_space_group_number",
