@@ -78,3 +78,17 @@ def _second_threshold(config: Config, name: str) -> None:
             f"config: screen.second_threshold = {screen.second_threshold:g}:"
             f" systems.{name} has no second_reference for {second}"
         )
+
+
+def known_cells(config: Config) -> None:
+    """The user's table of known cells can be read."""
+    library = config.generate.lattice.library
+    if library is None:
+        return
+    # scipy and ASE behind it take longer to load than most Snakefiles
+    from chggen.cells.library import read
+
+    try:
+        read(library)
+    except ConfigError as error:
+        raise ConfigError(f"config: generate.lattice.library = '{library}': {error}") from error

@@ -199,7 +199,7 @@ class Campaign:
             if self.config.generate.generator not in CELL_FILLERS:
                 # structures of a file are dealt out to all seeds
                 settings["cells"]["lattice_seeds"] = chosen.lattice_seeds
-            settings |= self._generator_facts
+            settings |= self._generator_facts | self._library_facts
         if stage in {"generate", "inpaint"}:
             settings["symmetry"] = chosen.symmetry
         if stage == "refine":
@@ -240,6 +240,12 @@ class Campaign:
         if point.dist is None:
             return {"plugin": point.value}
         return {"plugin": f"{point.value} of {point.dist.name} {point.dist.version}"}
+
+    @cached_property
+    def _library_facts(self) -> dict[str, str]:
+        """The user's known cells, if there are any."""
+        library = self.config.generate.lattice.library
+        return {} if library is None else {"library_digest": file_digest(library)}
 
     @property
     def _named_potentials(self) -> dict[str, str]:
@@ -322,6 +328,7 @@ class Campaign:
         """Raise :class:`ConfigError` for everything that can be checked before a job starts."""
         checks.size(self.config)
         checks.training(self.config)
+        checks.known_cells(self.config)
         named = self._check_potentials()
         for name, system in self.config.systems.items():
             where = f"config: systems.{name}"

@@ -33,19 +33,29 @@ def _known_generators() -> list[str]:
 class LatticeConfig(Strict):
     """Sampling of cells."""
 
+    source: Literal["known", "bravais", "mixed"] = "known"
+    """Where cells come from. ``known``: shapes of cells of known crystals with the same number
+    of atoms and the same kind of formula (AB2C4), the chemically nearest first; where there
+    are none, random Bravais lattices. ``bravais``: random Bravais lattices. ``mixed``: half of
+    the candidates each (docs/generators.md)."""
+    library: Place | None = None
+    """Table of your own cells (``chggen library``), used together with the packaged one."""
     types: Annotated[list[Bravais], Field(min_length=1)] = list(BRAVAIS_TYPES)
-    """Bravais lattice types, sampled in equal numbers."""
-    ratio: tuple[Positive, Positive] = (0.5, 1.5)
-    """Range of free axis ratios b/a and c/a (uniform in the logarithm)."""
-    angle: tuple[Annotated[float, Field(gt=30)], Annotated[float, Field(lt=150)]] = (60.0, 120.0)
-    """Range of free angles, degrees."""
+    """Bravais lattice types, random ones in equal numbers; known cells of others are not used."""
+    ratio: tuple[Positive, Positive] | None = None
+    """Range of free axis ratios b/a and c/a of random lattices (uniform in the logarithm);
+    ``null``: distributed as in known crystals of the same Bravais lattice."""
+    angle: tuple[Annotated[float, Field(gt=30)], Annotated[float, Field(lt=150)]] | None = None
+    """Range of free angles, degrees; ``null``: as in known crystals."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         for key in ("ratio", "angle"):
-            low, high = getattr(self, key)
+            low, high = getattr(self, key) or (0.0, 0.0)
             if low > high:
                 raise ValueError(f"{key} [{low}, {high}]: the first limit must be the lower one")
+        if self.library is not None and self.source == "bravais":
+            raise ValueError("'library' is not used by source 'bravais'")
         return self
 
 

@@ -16,6 +16,7 @@ from chggen.evaluation.outcomes import RELAXED, WIDE, Outcome, judge, same
 from chggen.evaluation.sampling import Bars, Sampler
 from chggen.evaluation.settings import Evaluation
 from chggen.evaluation.structures import Selection, select
+from chggen.evaluation.tasks import cells_lacking
 from chggen.generators import make_generator
 from chggen.generators.ranking import selecting
 from chggen.potential import NamedPotential, load_named
@@ -62,6 +63,7 @@ def evaluate(
         elements &= volume_elements()
     with bars("read structures") as progress:
         selection = select(settings, elements, progress)
+    lacking = cells_lacking(selection.known, settings)
     makers = {name: make(name, settings) for name in settings.generators}
     model = load_named(
         settings.relax.potential, settings.potentials, precision=settings.relax.precision
@@ -74,6 +76,7 @@ def evaluate(
     truth_seconds = time.process_time() - start
     facts = _facts(settings, selection, truth, model, card)
     facts["truth"]["relaxation_cpu_seconds"] = truth_seconds / len(truth)
+    facts["cell_shortage"] = lacking
     run = Run({}, selection, truth)
     figures: dict[str, dict[str, Any]] = {}
     for name, generator in makers.items():

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from chggen.cells.drawing import draw_cells, tasks_of
+from chggen.cells.drawing import draw_cells, shortage, tasks_of
 from chggen.cells.volume import predict_volumes
 from chggen.config.stages import GenerateConfig
 from chggen.config.systems import Symmetry
-from chggen.evaluation.settings import Cells
+from chggen.evaluation.settings import Cells, Evaluation
 from chggen.evaluation.structures import Known
 from chggen.generators.ranking import Selecting
 from chggen.structure.crystal import Crystal
@@ -68,6 +68,18 @@ def tasks_for(
         given = Crystal.of(known.crystal.cell, numbers, frac)
         rows += [[Task(given, guest, stream)] for stream in streams]
     return rows
+
+
+def cells_lacking(truth: Sequence[Known], settings: Evaluation) -> list[str]:
+    """For which structures the library of cells has none, one line for each kind.
+
+    Raises:
+        ConfigError: the user's library cannot be read.
+    """
+    if settings.cells != "sampled":
+        return []
+    contents = [known.crystal.atomic_numbers for known in truth]
+    return shortage(contents, settings.generate.lattice, fitting_lattices(settings.symmetry))
 
 
 def fill(

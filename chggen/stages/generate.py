@@ -1,5 +1,6 @@
 """``generate``: composition and lattice seed to raw structures."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ import numpy as np
 
 from chggen import provenance
 from chggen.campaign.seeds import Shard, row_seeds, seed_sequence
-from chggen.cells.drawing import draw_cells, tasks_of
+from chggen.cells.drawing import draw_cells, shortage, tasks_of
+from chggen.cells.lattice import Lattice
 from chggen.cells.volume import predict_volume_per_atom
 from chggen.config.energies import Potentials
 from chggen.config.stages import GenerateConfig
@@ -26,6 +28,8 @@ from chggen.structure.task import Placed
 from chggen.symmetry.orbits import fitting_lattices
 from chggen.tables import parquet
 
+LOGGER = logging.getLogger("chggen")
+
 
 @dataclass(frozen=True)
 class _Made:
@@ -33,7 +37,7 @@ class _Made:
 
     placed: Placed
     formula_units: int | None
-    bravais_type: str | None = None
+    cell: Lattice | None = None
 
 
 def generate(
@@ -89,13 +93,19 @@ def generate(
     header = provenance.header(
         "generate",
         settings.model_dump(mode="json"),
-        generator.inputs,
+        {**generator.inputs, **_library(settings)},
         cells=dict(cells),
         campaign_seed=campaign_seed,
         symmetry=symmetry,
         **facts,
     )
     parquet.write(output, "generated", rows, header)
+
+
+def _library(settings: GenerateConfig) -> dict[str, str]:
+    """Digest of the user's known cells."""
+    own = settings.lattice.library
+    return {"known_cells": provenance.file_digest(own)} if own and settings.draws_cells else {}
 
 
 def _filled(
@@ -118,10 +128,13 @@ def _filled(
     drawn = draw_cells(numbers, volume, settings.lattice, lattice_seed, generator.candidates, kinds)
     rows = [tasks_of(*row) for row in zip(numbers, drawn, seeds, strict=True)]
     made = [
-        _Made(result, n, own[result.candidate].bravais_type)
+        _Made(result, n, own[result.candidate])
         for result, n, own in zip(generator.best_of(rows, progress), units, drawn, strict=True)
     ]
-    return made, {"volume_per_atom": volume}
+    lacking = shortage(numbers, settings.lattice, kinds)
+    for line in lacking:
+        LOGGER.warning("%s: %s", composition, line)
+    return made, {"volume_per_atom": volume, "cell_shortage": lacking}
 
 
 def _loaded(
@@ -167,7 +180,8 @@ def _row(common: parquet.Row, made: _Made) -> parquet.Row:
     crystal = made.placed.crystal
     row: parquet.Row = common | {
         "score_calls": made.placed.score_calls if common["checkpoint"] else None,
-        "bravais_type": made.bravais_type,
+        "bravais_type": made.cell.bravais_type if made.cell else None,
+        "cell_source": made.cell.source if made.cell else None,
         "formula_units": made.formula_units,
         **sampled_columns(made.placed),
     }

@@ -81,6 +81,7 @@ GENERATION: list[Column] = [
         "",
         "Bravais lattice type of the sampled cell; null if the structure brought its own cell",
     ),
+    ("cell_source", STR, "", "known, known_size, bravais (docs/generators.md); null if its own"),
     ("volume_per_atom", F64, "Å³", "cell volume over number of atoms"),
     ("min_distance", F64, "Å", "shortest interatomic distance, periodic images included"),
 ]
@@ -143,7 +144,7 @@ REFINEMENT: list[Column] = [
 ]
 
 INPAINTING: list[Column] = [
-    *[c for c in GENERATION if c[0] != "bravais_type"],
+    *[c for c in GENERATION if c[0] not in {"bravais_type", "cell_source"}],
     ("guest_mask", pa.list_(BOOL), "", "true: guest atom that was placed; false: host atom"),
     ("host_space_group_number", I32, "", "space group of the framework"),
     (

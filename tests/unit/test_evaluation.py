@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from chggen.analysis.intervals import wilson
 from chggen.cells.drawing import draw_cells
 from chggen.cells.volume import predict_volumes
-from chggen.config.stages import GenerateConfig, RelaxConfig
+from chggen.config.stages import GenerateConfig, LatticeConfig, RelaxConfig
 from chggen.errors import Status
 from chggen.evaluation import figures as stats
 from chggen.evaluation import outcomes as judging
@@ -140,7 +140,8 @@ def test_framework_leaves_out_the_rarest_element(source):
 
 def test_sampled_cells_have_the_predicted_volume_and_differ(source):
     known = select(asked(source), ELEMENTS).known
-    rows = tasks_for(known, "sampled", 3, 7, GenerateConfig(candidates=4))
+    settings = GenerateConfig(candidates=4, lattice=LatticeConfig(source="bravais"))
+    rows = tasks_for(known, "sampled", 3, 7, settings)
     assert [len(row) for row in rows] == [4] * 9
     for place in range(3):
         tasks = [task for row in rows[3 * place : 3 * place + 3] for task in row]
@@ -148,7 +149,7 @@ def test_sampled_cells_have_the_predicted_volume_and_differ(source):
         assert len({shape(t.crystal.cell) for t in tasks}) > 6
         ratio = tasks[0].crystal.volume / known[place].crystal.volume
         assert 0.7 < ratio < 1.4
-    again = tasks_for(known[2:], "sampled", 3, 7, GenerateConfig(candidates=4))
+    again = tasks_for(known[2:], "sampled", 3, 7, settings)
     assert np.array_equal(again[0][1].crystal.cell, rows[6][1].crystal.cell)
 
 

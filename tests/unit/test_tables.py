@@ -45,6 +45,7 @@ def row(**changes):
         "imposed_space_group_number": 9,
         "imposed_sites": "Zn 4a",
         "bravais_type": "cubic",
+        "cell_source": "known",
         "volume_per_atom": 6.0,
         "min_distance": 1.0,
         **changes,
