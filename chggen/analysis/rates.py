@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from chggen.analysis.intervals import clustered
-from chggen.analysis.rows import KINDS, ROUTES, Outcomes
+from chggen.analysis.rows import GENERATED, KINDS, ROUTES, Outcomes
 from chggen.config.model import Config
 from chggen.errors import Status
 from chggen.screening.filters import Filter
@@ -237,10 +237,13 @@ def _filters(filters: pd.Series, clusters: Clusters) -> Iterator[Row]:
 def _end_to_end(attempts: pd.DataFrame, route: str) -> Iterator[Row]:
     """Generated structures with a symmetric descendant by a route, of all generated.
 
+    A route of generated structures has these alone in its denominator.
+
     With draws of one kind only, these are of the generated structures of that kind, and
     nothing of another kind stands between them and the symmetric one.
     """
-    generated = attempts.loc[attempts["route"] == ROUTES[0], "ancestor"]
+    routes = [route] if route in GENERATED else list(GENERATED)
+    generated = attempts.loc[attempts["route"].isin(routes), "ancestor"]
     good = attempts[attempts["symmetric"]]
     if route != ALL:
         good = good[good["route"] == route]

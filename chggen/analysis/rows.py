@@ -22,12 +22,14 @@ def _same(*columns: str) -> dict[str, str]:
     return {name: name for name in columns}
 
 
-#: The two ways to a structure, in the order of every page and table.
-ROUTES: Final = ("unconditional", "inpainting")
+#: The ways to a structure, in the order of every page and table.
+ROUTES: Final = ("unconditional", "prototypes", "inpainting")
+#: Those of generated structures, from which the rest descends.
+GENERATED: Final = ROUTES[:2]
 #: Columns that tell one attempt of a system from all others.
 KEY: Final = ["composition", "route", "seed", "index", "framework", "draw"]
 #: How an attempt was made: no space group imposed while sampling; one imposed; not drawn at
-#: all but read from elsewhere, so that nothing is known of it.
+#: all but read from elsewhere or taken from a known prototype.
 KINDS: Final = ("free", "imposed", "given")
 #: What the columns of an attempt come from, under the names they get here.
 _SAMPLED: Final = {
@@ -154,7 +156,7 @@ def _draw_kinds(attempts: pd.DataFrame) -> pd.Series:
     # P1 as the group imposed asks for nothing
     imposed = asked | (attempts["imposed_space_group_number"] > 1).fillna(value=False)
     # whoever draws atoms draws them into a cell of a Bravais lattice, or into a framework
-    given = (attempts["route"] == ROUTES[0]) & attempts["bravais_type"].isna()
+    given = attempts["route"].isin(GENERATED) & attempts["bravais_type"].isna()
     kinds = pd.Series("free", index=attempts.index)
     return kinds.mask(given, "given").mask(imposed, "imposed")
 
@@ -183,7 +185,7 @@ def _verdicts(attempts: pd.DataFrame) -> pd.DataFrame:
     # relaxed, but what it merely carries on says nothing new
     refused = ~out["screen_status"].isin([Status.OK, Status.PARENT_FAILED, Status.NOT_CONVERGED])
     screening = sampled & done & refused
-    sampler = out["route"].map({"unconditional": "generate", "inpainting": "inpaint"})
+    sampler = out["route"].map(dict.fromkeys(GENERATED, "generate") | {"inpainting": "inpaint"})
     out["stage"] = "relax"
     for column, source in (("status", "status"), ("reason", "reason")):
         out[column] = out[f"relax_{source}"]

@@ -7,7 +7,8 @@ from chggen.config.base import paths_of
 from chggen.config.contracts import require_same
 from chggen.config.energies import potential_contract
 from chggen.config.model import Config
-from chggen.errors import ConfigError, ContractError
+from chggen.config.stages import GenerateConfig
+from chggen.errors import ConfigError, ContractError, TableError
 from chggen.reference.reference import contract_of, coverage_problem
 from chggen.structure import files as structurefiles
 
@@ -40,6 +41,30 @@ def training(config: Config) -> None:
                 structurefiles.check(path, through=False)
             except ConfigError as error:
                 raise ConfigError(f"config: train.{key} = '{path}': {error}") from error
+
+
+def generation(settings: GenerateConfig) -> None:
+    """Files that ``generate`` reads are there and hold what they should.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    if settings.path is not None:
+        try:
+            structurefiles.check(settings.path)
+        except ConfigError as error:
+            raise ConfigError(f"config: generate.path = '{settings.path}': {error}") from error
+    library = settings.prototypes.library
+    if library is not None:
+        from chggen.tables import parquet
+
+        key = "config: generate.prototypes.library"
+        try:
+            rows = parquet.read_table(library, "prototypes", ["name"]).num_rows
+        except TableError as error:
+            raise ConfigError(f"{key}: {error}") from error
+        if not rows:
+            raise ConfigError(f"{key}: {library}: holds no prototype")
 
 
 def contracts(config: Config, name: str) -> None:

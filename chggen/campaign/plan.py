@@ -46,7 +46,7 @@ SECTIONS = {
 }
 
 #: Generators that fill cells which the campaign draws, each shard for itself.
-CELL_FILLERS = ("diffusion", "random", "pyxtal")
+CELL_FILLERS = ("diffusion", "prototypes", "random", "pyxtal")
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,8 @@ class Campaign:
         if generate.path is not None:
             return {"structures_digest": structurefiles.structures_digest(generate.path)}
         if generate.generator in GENERATORS:
-            return {}
+            library = generate.prototypes.library
+            return {"prototypes_digest": file_digest(library)} if library else {}
         point = generator_plugins()[generate.generator]
         if point.dist is None:
             return {"plugin": point.value}
@@ -353,17 +354,13 @@ class Campaign:
                 )
             self._check_checkpoints(elements)
             generator = self.config.generate.generator
-            if generator != "diffusion" and system.symmetry not in {"none", "auto"}:
+            able = generator in {"diffusion", "prototypes"}
+            if not able and system.symmetry not in {"none", "auto"}:
                 raise ConfigError(
                     f"{where}.symmetry = '{system.symmetry}': generate.generator = '{generator}'"
                     " cannot impose a space group"
                 )
-        path = self.config.generate.path
-        if path is not None:
-            try:
-                structurefiles.check(path)
-            except ConfigError as error:
-                raise ConfigError(f"config: generate.path = '{path}': {error}") from error
+        checks.generation(self.config.generate)
 
     def _check_potentials(self) -> dict[str, str]:
         """Names, definitions and files; gives the keys that name a potential."""

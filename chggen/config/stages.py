@@ -62,6 +62,9 @@ class LatticeConfig(Strict):
 class PrototypesConfig(Strict):
     """Known prototypes: crystals of a library with other elements on their sites."""
 
+    share: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """For ``diffusion``: share of the structures of each composition that come from known
+    prototypes instead, as route ``prototypes``; 0: none."""
     library: Place | None = None
     """Table of your own prototypes (``chggen library``), beside the packaged ones."""
 
@@ -87,6 +90,10 @@ class GenerateConfig(Strict):
     """Sampling of cells."""
     prototypes: PrototypesConfig = PrototypesConfig()
     """Known prototypes."""
+    symmetry_prior: Literal["library", "general"] = "library"
+    """Where imposed space groups and Wyckoff positions come from: those of known crystals
+    with the same anonymous formula and number of atoms, the chemically nearest most often
+    (``library``; where none fits a cell, as ``general``), or from general statistics alone."""
     candidates: Count | None = None
     """Draws per structure, each in a differently shaped cell; the one of lowest
     energy is kept (``finalists``). Default: 16 for ``diffusion`` and ``prototypes`` (donors),
@@ -126,6 +133,12 @@ class GenerateConfig(Strict):
             return 1
         ranked = self.generator in {"diffusion", "prototypes"}
         return self.candidates or (16 if ranked else 1)
+
+    @property
+    def uses_prototypes(self) -> bool:
+        """True if structures are made from known prototypes."""
+        mixed = self.generator == "diffusion" and self.prototypes.share > 0
+        return mixed or self.generator == "prototypes"
 
     @property
     def draws_cells(self) -> bool:

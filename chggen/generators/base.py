@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from chggen.config.systems import Symmetry
 from chggen.structure.task import Placed, Progress
 
 
@@ -18,6 +19,7 @@ class Order:
         random_seeds: one per structure; their number is the largest number of structures.
         formula_units: numbers of formula units that a cell may have.
         volume_per_atom: Å³; None: as predicted from the composition.
+        symmetry: space groups that are asked for, as in the system's config.
     """
 
     composition: str
@@ -26,6 +28,7 @@ class Order:
     random_seeds: Sequence[int]
     formula_units: tuple[int, ...] = (1,)
     volume_per_atom: float | None = None
+    symmetry: Symmetry = "auto"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from chggen.generators.ranking import selecting
 from chggen.potential import NONE_OWN
 from chggen.structure import composition as comp
 from chggen.structure.task import Placed, Progress, Task
+from chggen.symmetry.orbits import wanted
 from chggen.symmetry.prototype_library import Donor, Library, nearest
 
 #: Donors per structure where ``generate.candidates`` does not say.
@@ -62,7 +63,10 @@ class PrototypeSource:
     def donors(self, order: Order) -> list[Donor]:
         """Donors of an order, the nearest first; empty if the library has none."""
         size = sum(comp.parse_formula(order.composition).values())
-        return nearest(self._library, order.composition, {n * size for n in order.formula_units})
+        found = nearest(self._library, order.composition, {n * size for n in order.formula_units})
+        if isinstance(order.symmetry, str):  # nothing is imposed, so 'none' excludes nothing
+            return found
+        return [d for d in found if wanted(d.prototype.space_group, order.symmetry)]
 
     def structures(self, order: Order, progress: Progress | None = None) -> list[Loaded]:
         """One structure per random seed of the order."""
@@ -145,7 +149,8 @@ def nothing(order: Order) -> str:
     content = comp.parse_formula(order.composition)
     size = sum(content.values())
     sizes = ", ".join(str(n * size) for n in order.formula_units)
-    return f"the library holds no prototype of {order.composition} with {sizes} atoms"
+    asked = "" if isinstance(order.symmetry, str) else " and a space group that is asked for"
+    return f"the library holds no prototype of {order.composition} with {sizes} atoms{asked}"
 
 
 def _order(task: Task) -> Order:

@@ -10,6 +10,7 @@ campaign changes in it is measured from the draw.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from chggen.potential.energies import energies_per_atom
 from chggen.structure.crystal import Crystal
 from chggen.structure.task import Generator, Placed, Progress, Task
 from chggen.symmetry.orbits import Symmetry, impose
+
+if TYPE_CHECKING:
+    from chggen.symmetry.signatures import Signatures
 
 #: Energies of crystals in eV/atom; infinite if there is none.
 Energies = Callable[[Sequence[Crystal | None]], NDArray[np.float64]]
@@ -48,8 +52,9 @@ def selecting(
     """
     if inner.name != "diffusion" and symmetry == "auto":
         symmetry = "none"
+    known = signatures_for(settings) if symmetry != "none" else None
     if candidates == 1:
-        return Selecting(inner, 1, symmetry, None, {})
+        return Selecting(inner, 1, symmetry, None, {}, known=known)
     model = load_named(settings.ranking_potential, potentials)
 
     def energies(crystals: Sequence[Crystal | None]) -> NDArray[np.float64]:
@@ -60,7 +65,17 @@ def selecting(
         settle = settling(model, settings.finalist_steps, settings.batch_atoms)
         finals = Finals(settings.finalists, settle)
     inputs = {"ranking_potential": model.hash}
-    return Selecting(inner, candidates, symmetry, energies, inputs, finals)
+    return Selecting(inner, candidates, symmetry, energies, inputs, finals, known)
+
+
+def signatures_for(settings: GenerateConfig | InpaintConfig) -> "Signatures | None":
+    """Signatures of known crystals, where the section asks for them as prior of symmetric draws."""
+    if not isinstance(settings, GenerateConfig) or settings.symmetry_prior != "library":
+        return None
+    from chggen.symmetry.prototype_library import Library
+    from chggen.symmetry.signatures import Signatures
+
+    return Signatures(Library(settings.prototypes.library))
 
 
 class Selecting:
@@ -75,6 +90,7 @@ class Selecting:
         energies: ranks the draws; not called if there is one per task.
         inputs: digests of the files that the energies depend on.
         finals: decides among the lowest draws; None: their energies as they stand do.
+        known: prior of the space groups that are imposed; None: the general statistics.
     """
 
     def __init__(
@@ -85,13 +101,15 @@ class Selecting:
         energies: Energies | None,
         inputs: Mapping[str, str],
         finals: Finals | None = None,
+        known: "Signatures | None" = None,
     ) -> None:
         self._inner = inner
         self.candidates = candidates
         self.symmetry = symmetry
         self._energies = energies
         self._finals = finals
-        self.inputs = {**inner.inputs, **inputs}
+        self._known = known
+        self.inputs = {**inner.inputs, **inputs, **(known.inputs if known else {})}
 
     @property
     def name(self) -> str:
@@ -149,7 +167,7 @@ class Selecting:
         turn = candidate if self.candidates > 1 else task.seed
         if auto and turn % 2 == 0:
             return task
-        kept = impose(task, self.symmetry)
+        kept = impose(task, self.symmetry, self._known)
         return task if auto and isinstance(kept, str) else kept
 
 

@@ -18,7 +18,7 @@ from chggen.tables.parquet import Row
 MOST_COMPOSITIONS: Final = 40
 #: Structures drawn in one scatter plot.
 MOST_POINTS: Final = 3000
-_MARKERS: Final = {"unconditional": "o", "inpainting": "D"}
+_MARKERS: Final = {"unconditional": "o", "prototypes": "s", "inpainting": "D"}
 #: Vertical room of the rates of one composition.
 _SPREAD: Final = 0.26
 #: Share of the values that an axis must show; the rest is counted in its last bin.
@@ -183,11 +183,11 @@ def energies_by_composition(
     pad = 0.06 * (top - bottom)
     random = np.random.default_rng(0)  # only spreads points sideways
     with svg.drawing(max(330, 40 + 30 * len(shown)), 250) as (figure, axes):
-        for offset, route in zip((-0.17, 0.17), ROUTES, strict=True):
+        for offset, route in zip((-0.23, 0.0, 0.23), ROUTES, strict=True):
             part = rows[rows["route"] == route]
             x = part["composition"].map(shown.index).to_numpy(dtype=float) + offset
             axes.scatter(
-                x + random.uniform(-0.1, 0.1, len(part)),
+                x + random.uniform(-0.08, 0.08, len(part)),
                 np.minimum(part["decomposition_energy"].to_numpy(dtype=float), top),
                 s=9,
                 marker=_MARKERS[route],

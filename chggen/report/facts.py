@@ -169,6 +169,15 @@ def _generation(config: Config, headers: Headers) -> Lines:
     if config.generate.generator == "diffusion":
         lines.append(("sampler", config.generate.sampler))
         lines.append(("score network (sha256)", _seen(headers, "generated", *network)))
+    if config.generate.uses_prototypes:
+        alone = config.generate.generator == "prototypes"
+        share = 1.0 if alone else config.generate.prototypes.share
+        lines.append(("share asked from known prototypes", f"{100 * share:g} %"))
+        library = _seen(headers, "generated", "inputs", "prototypes")
+        lines.append(("library of prototypes (sha256)", library))
+        lacking = [note for note in _values(headers, "generated", "no_prototype") if note]
+        if lacking:
+            lines.append(("compositions without a known prototype", "; ".join(sorted(lacking))))
     if config.generate.path is not None:
         structures = _seen(headers, "generated", "inputs", "structures")
         lines.append(("structures from", str(config.generate.path)))

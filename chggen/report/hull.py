@@ -106,7 +106,7 @@ def _structures(
     """Points of the relaxed structures; returns the lowest energy drawn."""
     low = 0.0
     random = np.random.default_rng(0)  # spreads points sideways only
-    for offset, (route, marker) in zip((-1, 1), zip(ROUTES, "oD", strict=True), strict=True):
+    for offset, (route, marker) in zip((-1, 0, 1), zip(ROUTES, "osD", strict=True), strict=True):
         rows = attempts[attempts["route"] == route]
         places = {c: section.place(c) for c in rows["composition"].unique()}
         rows = rows[rows["composition"].map(lambda c, at=places: at[c] is not None)]

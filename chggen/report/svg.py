@@ -24,12 +24,13 @@ _THEME: Final = {
     "paper": "#040506",
     "unconditional": "#050607",
     "inpainting": "#060708",
+    "prototypes": "#0a0b0c",
     "reference": "#070809",
     "good": "#08090a",
     "faint": "#090a0b",
 }
 #: Colour of each route in figures.
-ROUTE_COLOUR: Final = {r: _THEME[r] for r in ("unconditional", "inpainting")}
+ROUTE_COLOUR: Final = {r: _THEME[r] for r in ("unconditional", "prototypes", "inpainting")}
 INK, MUTED, LINE, PAPER = (_THEME[c] for c in ("ink", "muted", "line", "paper"))
 REFERENCE, GOOD, FAINT = _THEME["reference"], _THEME["good"], _THEME["faint"]
 

@@ -1,8 +1,9 @@
 """``generate``: composition and lattice seed to raw structures."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,13 @@ LOGGER = logging.getLogger("chggen")
 
 @dataclass(frozen=True)
 class _Made:
-    """One structure with what the table says of its cell."""
+    """One structure with what the table says of where it comes from."""
 
     placed: Placed
     formula_units: int | None
+    generator: str
     cell: Lattice | None = None
+    origin: str | None = None
 
 
 def generate(
@@ -66,34 +69,29 @@ def generate(
         potentials: section ``potentials`` of the config.
     """
     generator = make_generator(settings, potentials)
-    place = (shard.composition, shard.seed)
-    sequence = seed_sequence(campaign_seed, *place, "generate")
+    sequence = seed_sequence(campaign_seed, shard.composition, shard.seed, "generate")
     seeds = row_seeds(sequence, int(cells["lattices"]))
+    order = _order(shard, cells, seeds, symmetry)
     if isinstance(generator, Source):
-        volume = cells.get("volume_per_atom", "auto")
-        order = Order(
-            *place,
-            int(cells.get("lattice_seeds", 1)),
-            seeds,
-            tuple(cells.get("formula_units", (1,))),
-            None if volume == "auto" else float(volume),
-        )
         made, facts = _loaded(generator, order, progress)
+        inputs = dict(generator.inputs)
     else:
-        lattice_seed = seed_sequence(campaign_seed, *place, "lattice")
-        generator = selecting(generator, settings, settings.draws, symmetry, potentials)
-        made, facts = _filled(
-            generator, shard.composition, cells, settings, lattice_seed, seeds, progress
-        )
-    common = _common(shard, settings, generator.inputs.get("checkpoint"))
+        lattice_seed = seed_sequence(campaign_seed, shard.composition, shard.seed, "lattice")
+        ranked = selecting(generator, settings, settings.draws, symmetry, potentials)
+        known, inputs, facts = _known(order, settings, potentials)
+        inputs |= ranked.inputs
+        made, volume = _mixed(ranked, known, order, cells, settings, lattice_seed, progress)
+        facts |= volume
+    common = _common(shard, settings)
+    checkpoint = inputs.get("checkpoint")
     rows = [
-        _row(common | {"index": index, "random_seed": seed}, result)
+        _row(common | {"index": index, "random_seed": seed}, result, settings, checkpoint)
         for index, (seed, result) in enumerate(zip(seeds, made, strict=False))
     ]
     header = provenance.header(
         "generate",
         settings.model_dump(mode="json"),
-        {**generator.inputs, **_library(settings)},
+        {**inputs, **_library(settings)},
         cells=dict(cells),
         campaign_seed=campaign_seed,
         symmetry=symmetry,
@@ -106,6 +104,88 @@ def _library(settings: GenerateConfig) -> dict[str, str]:
     """Digest of the user's known cells."""
     own = settings.lattice.library
     return {"known_cells": provenance.file_digest(own)} if own and settings.draws_cells else {}
+
+
+def _order(
+    shard: Shard, cells: Mapping[str, Any], seeds: Sequence[int], symmetry: Symmetry
+) -> Order:
+    volume = cells.get("volume_per_atom")
+    return Order(
+        shard.composition,
+        shard.seed,
+        int(cells.get("lattice_seeds", 1)),
+        seeds,
+        tuple(cells.get("formula_units", (1,))),
+        None if volume in {None, "auto"} else float(volume),
+        symmetry,
+    )
+
+
+def prototype_rows(share: float, seed: int, count: int) -> list[int]:
+    """Rows of a shard that come from known prototypes.
+
+    Spread evenly over all rows of a composition, so that the share also holds where shards
+    are small.
+
+    Args:
+        share: of all rows.
+        seed: lattice seed of the shard.
+        count: rows of each shard.
+    """
+
+    def before(row: int) -> int:
+        return math.ceil(round(row * share, 9))
+
+    first = seed * count
+    return [i for i in range(count) if before(first + i + 1) > before(first + i)]
+
+
+def _known(
+    order: Order, settings: GenerateConfig, potentials: Potentials
+) -> tuple[dict[int, _Made], dict[str, str], dict[str, Any]]:
+    """Rows from known prototypes by index, what they depend on, and facts for the header."""
+    rows = prototype_rows(settings.prototypes.share, order.seed, len(order.random_seeds))
+    if settings.generator != "diffusion" or not rows:
+        return {}, {}, {}
+    from chggen.generators.prototypes import PrototypeSource, nothing
+
+    source = PrototypeSource(settings, potentials)
+    facts: dict[str, Any] = {}
+    if not source.donors(order):
+        facts["no_prototype"] = nothing(order)
+        LOGGER.warning("%s; all structures are drawn by the network", facts["no_prototype"])
+    some = replace(order, random_seeds=[order.random_seeds[i] for i in rows])
+    made, _ = _loaded(source, some, bars.silent)
+    return dict(zip(rows, made, strict=True)), dict(source.inputs), facts
+
+
+def _mixed(
+    generator: Selecting,
+    known: Mapping[int, _Made],
+    order: Order,
+    cells: Mapping[str, Any],
+    settings: GenerateConfig,
+    lattice_seed: np.random.SeedSequence,
+    progress: bars.Progress,
+) -> tuple[list[_Made], dict[str, Any]]:
+    """Rows from known prototypes where there are any, all others by the generator."""
+    count = len(order.random_seeds)
+    made = {i: row for i, row in known.items() if row.placed.crystal is not None}
+    rest = [i for i in range(count) if i not in made]
+    facts: dict[str, Any] = {}
+    if rest:
+        seeds = [order.random_seeds[i] for i in rest]
+
+        def report(done: float, _total: int) -> None:
+            progress(len(made) + done, count)
+
+        rows, facts = _filled(
+            generator, order.composition, cells, settings, lattice_seed, seeds, report
+        )
+        for i, row in zip(rest, rows, strict=True):
+            # where a known prototype was to be taken: why there was none
+            made[i] = replace(row, origin=known[i].placed.reason) if i in known else row
+    return [made[i] for i in range(count)], facts
 
 
 def _filled(
@@ -128,7 +208,7 @@ def _filled(
     drawn = draw_cells(numbers, volume, settings.lattice, lattice_seed, generator.candidates, kinds)
     rows = [tasks_of(*row) for row in zip(numbers, drawn, seeds, strict=True)]
     made = [
-        _Made(result, n, own[result.candidate])
+        _Made(result, n, generator.name, own[result.candidate])
         for result, n, own in zip(generator.best_of(rows, progress), units, drawn, strict=True)
     ]
     lacking = shortage(numbers, settings.lattice, kinds)
@@ -151,7 +231,7 @@ def _loaded(
             if units is None:
                 reason = f"is {comp.canonical(counts)}, not {order.composition}"
                 placed = Placed(None, reason, placed.score_calls)
-        made.append(_Made(placed, units))
+        made.append(_Made(placed, units, source.name, origin=loaded.origin or None))
         origins.append(loaded.origin)
     facts: dict[str, Any] = {"origins": origins}
     unreadable = list(getattr(source, "unreadable", ()))
@@ -160,26 +240,32 @@ def _loaded(
     return made, facts
 
 
-def _common(shard: Shard, settings: GenerateConfig, checkpoint: str | None) -> parquet.Row:
+def _common(shard: Shard, settings: GenerateConfig) -> parquet.Row:
     """Columns that all rows of a shard share."""
     return {
         "parent_id": None,
         "system": shard.system,
         "composition": shard.composition,
-        "route": "unconditional",
         "seed": shard.seed,
         "draw": 0,
-        "generator": settings.generator,
-        "sampler": settings.sampler if settings.generator == "diffusion" else None,
-        "checkpoint": checkpoint,
         "candidates": settings.draws,
     }
 
 
-def _row(common: parquet.Row, made: _Made) -> parquet.Row:
+def _row(
+    common: parquet.Row, made: _Made, settings: GenerateConfig, checkpoint: str | None
+) -> parquet.Row:
     crystal = made.placed.crystal
+    # rows from prototypes rest on no network, whatever made the others
+    known = made.generator == "prototypes"
+    network = None if known else checkpoint
     row: parquet.Row = common | {
-        "score_calls": made.placed.score_calls if common["checkpoint"] else None,
+        "route": "prototypes" if known else "unconditional",
+        "generator": made.generator,
+        "origin": made.origin,
+        "sampler": settings.sampler if made.generator == "diffusion" else None,
+        "checkpoint": network,
+        "score_calls": made.placed.score_calls if network else None,
         "bravais_type": made.cell.bravais_type if made.cell else None,
         "cell_source": made.cell.source if made.cell else None,
         "formula_units": made.formula_units,

@@ -8,7 +8,7 @@ in a framework.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import spglib
@@ -26,6 +26,9 @@ from chggen.symmetry.settings import (
     standard_hall,
     symbols,
 )
+
+if TYPE_CHECKING:
+    from chggen.symmetry.signatures import Signatures
 
 Floats = NDArray[np.float64]
 
@@ -61,16 +64,18 @@ def fitting_lattices(symmetry: Symmetry) -> set[tuple[Bravais, str]] | None:
     return {lattice_kind(number) for number in range(low, high + 1)}
 
 
-def impose(task: Task, symmetry: Symmetry) -> Task | str:
+def impose(task: Task, symmetry: Symmetry, known: "Signatures | None" = None) -> Task | str:
     """Assign a space group and symmetric initial positions to a task.
 
     Settings that fit the cell are tried in a random order, weighted by the frequency of their
-    space groups among known crystals. For guests in a framework only the space group of the
-    framework is used.
+    space groups among known crystals. With ``known``, the space groups and positions of known
+    crystals of the same anonymous formula come first, where one fits the cell. For guests in
+    a framework only the space group of the framework is used.
 
     Args:
         task: the structure to make; its seed determines the result.
         symmetry: allowed space groups.
+        known: signatures of known crystals; None: the general statistics alone.
 
     Returns:
         The task with its symmetry, or why it has none.
@@ -84,6 +89,13 @@ def impose(task: Task, symmetry: Symmetry) -> Task | str:
     if not settings:
         what = "framework's space group" if hosts else "space groups asked for"
         return f"no combination of Wyckoff positions of the {what} fits this cell and composition"
+    if known is not None and not hosts:
+        # of a stream of its own: what the general statistics draw does not depend on it
+        mine = np.random.default_rng([task.seed, 0x516])
+        for setting, combination in known.draw(settings, numbers, mine):
+            found = _start(task, setting, mine, combination)
+            if found is not None:
+                return found
     for setting in _shuffled(settings, rng)[:_SETTINGS]:
         found = _start(task, setting, rng)
         if found is not None:
@@ -121,15 +133,20 @@ def _host_settings(task: Task) -> list[Setting]:
     return [Setting(int(data.number), basis, origin)]
 
 
-def _start(task: Task, setting: Setting, rng: np.random.Generator) -> Task | None:
-    """The task with its movable atoms on random orbits, or None."""
+def _start(
+    task: Task,
+    setting: Setting,
+    rng: np.random.Generator,
+    given: wyckoff.Combination | None = None,
+) -> Task | None:
+    """The task with its movable atoms on random orbits (of ``given`` positions), or None."""
     try:
         rotations, translations = operations(setting)
     except ValueError:
         return None
     numbers = task.crystal.atomic_numbers
-    for _ in range(_DRAWS):
-        combination = wyckoff.draw(setting, numbers[task.guest], rng)
+    for _ in range(1 if given else _DRAWS):
+        combination = given or wyckoff.draw(setting, numbers[task.guest], rng)
         if combination is None:
             return None
         for _ in range(_PLACES):

@@ -25,7 +25,13 @@ IDENTITY: list[Column] = [
     ("parent_id", STR, "", "id of the row this one was made from; null for generated rows"),
     ("system", STR, "", "name of the chemical system in the config"),
     ("composition", STR, "", "canonical reduced formula, integers only (Zn2P2S7)"),
-    ("route", STR, "", "'unconditional' or 'inpainting'; 'reference' for competing phases"),
+    (
+        "route",
+        STR,
+        "",
+        "'unconditional', 'prototypes' (known crystals with other elements) or 'inpainting';"
+        " 'reference' for competing phases",
+    ),
     ("seed", I64, "", "lattice seed: number of the shard"),
     ("index", I32, "", "place of the row's generated ancestor in its shard, from 0"),
     (
@@ -64,6 +70,13 @@ CONTRACT: list[Column] = [
 
 GENERATION: list[Column] = [
     ("generator", STR, "", "generator that placed the atoms (diffusion, random, …)"),
+    (
+        "origin",
+        STR,
+        "",
+        "known crystal that a structure was made from, with its prototype, or why there was none;"
+        " file and place of a structure that was read",
+    ),
     ("sampler", STR, "", "preset of the sampler (paper, fast, …)"),
     ("checkpoint", STR, "", "sha256 of the score network's weights, first 16 hex digits"),
     ("candidates", I32, "", "number of draws, of which this one was kept"),

@@ -27,7 +27,7 @@ CHOICE: list[Column] = [
 REPORT: list[Column] = [
     ("system", STR, "", "name of the chemical system"),
     ("composition", STR, "", "canonical formula, or 'all'"),
-    ("route", STR, "", "'unconditional', 'inpainting' or 'all'"),
+    ("route", STR, "", "'unconditional', 'prototypes', 'inpainting' or 'all'"),
     (
         "draw_kind",
         STR,

@@ -313,7 +313,7 @@ def test_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         name: metadata.EntryPoint(name, f"{__name__}:{attribute}", GENERATOR_GROUP)
         for name, attribute in {"mine": "Uniform", "lost": "Nowhere"}.items()
     }
-    assert "known: diffusion, random, pyxtal, file)" in line_of(generator="mine")
+    assert "known: diffusion, prototypes, random, pyxtal, file)" in line_of(generator="mine")
     for module in ("chggen.config.stages", "chggen.campaign.plan", "chggen.generators"):
         monkeypatch.setattr(f"{module}.generator_plugins", lambda: points)
     assert "mine" in line_of(generator="yours")

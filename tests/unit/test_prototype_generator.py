@@ -1,16 +1,22 @@
 """Generator ``prototypes``: which donors a row sees, and what comes of them."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
+from chggen.campaign.seeds import Shard
 from chggen.config.stages import GenerateConfig
 from chggen.generators import make_generator
 from chggen.generators.base import Order
 from chggen.generators.prototypes import PrototypeSource, pick
+from chggen.stages.generate import generate, prototype_rows
 from chggen.structure.composition import formula_of
 from chggen.structure.crystal import Crystal
 from chggen.structure.task import Task
 from chggen.symmetry.prototype_library import Library, nearest
+from chggen.tables import parquet
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +109,57 @@ def test_few_donors_are_repeated_so_that_every_row_has_its_candidates() -> None:
     picked = pick(donors, 8, 0)
     assert len(picked) == 8
     assert set(picked) == set(donors)
+
+
+# -- in a campaign -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.25, 3), (0.5, 5), (0.1, 2), (1.0, 4), (0.0, 4)])
+def test_the_share_holds_over_all_shards(share: float, count: int) -> None:
+    rows = [prototype_rows(share, seed, count) for seed in range(20)]
+    total = sum(map(len, rows))
+    assert abs(total - share * 20 * count) < 1
+    assert all(0 <= i < count for some in rows for i in some)
+
+
+def shard_of(
+    formula: str, folder: Path, *, share: float = 0.5, units: tuple[int, ...] = (1,)
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    settings = GenerateConfig(candidates=2, finalists=1, prototypes={"share": share})
+    cells = {"formula_units": list(units), "lattices": 4, "volume_per_atom": 14.0}
+    generate(folder / "g.parquet", Shard("S", formula, 0), cells, settings, 1)
+    table = folder / "g.parquet"
+    return parquet.read(table, "generated"), parquet.read_header(table)
+
+
+def test_a_share_of_the_rows_of_a_campaign_comes_from_prototypes(tmp_path: Path) -> None:
+    rows, header = shard_of("MgO", tmp_path)
+    assert [r["route"] for r in rows] == ["prototypes", "unconditional"] * 2
+    assert [r["generator"] for r in rows] == ["prototypes", "diffusion"] * 2
+    assert [r["index"] for r in rows] == [0, 1, 2, 3]
+    for row in rows:
+        known = row["route"] == "prototypes"
+        assert (row["checkpoint"] is None) == known
+        assert (row["bravais_type"] is None) == known
+        assert (row["origin"] is not None) == known
+        assert row["volume_per_atom"] == pytest.approx(14.0)
+    assert "AB " in rows[0]["origin"]
+    assert {"prototypes", "checkpoint", "ranking_potential"} <= set(header["inputs"])
+
+
+def test_without_a_prototype_the_network_makes_the_rows_and_they_say_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, header = shard_of("Li5P7S3", tmp_path)
+    assert {r["route"] for r in rows} == {"unconditional"}
+    assert {r["generator"] for r in rows} == {"diffusion"}
+    said = "the library holds no prototype of Li5P7S3 with 15 atoms"
+    assert [r["origin"] for r in rows] == [said, None, said, None]
+    assert header["no_prototype"] == said
+    assert sum(said in record.message for record in caplog.records) == 1
+
+
+def test_a_share_of_zero_leaves_the_library_alone(tmp_path: Path) -> None:
+    rows, header = shard_of("MgO", tmp_path, share=0)
+    assert {r["route"] for r in rows} == {"unconditional"}
+    assert "no_prototype" not in header

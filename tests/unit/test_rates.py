@@ -378,7 +378,7 @@ def test_frameworks_of_one_structure_count_once(campaign):
     after = {r["quantity"]: r for r in rate_rows("S", outcomes, CONFIG) if r["route"] == ROUTES[0]}
     for quantity in ("framework_found", "framework_status/ok", "framework_status/no_symmetry"):
         assert after[quantity] == before[quantity]
-    drawn = outcomes.attempts[outcomes.attempts["route"] == ROUTES[1]]
+    drawn = outcomes.attempts[outcomes.attempts["route"] == "inpainting"]
     assert len(drawn) == len(DRAWN) + 1
     assert not drawn.duplicated(KEY).any()
 
