@@ -38,6 +38,7 @@ def row(**changes):
         "atomic_numbers": [30],
         "frac_coords": [[0.1, 0.2, 0.3]],
         "generator": "diffusion",
+        "origin": None,
         "sampler": "fast",
         "checkpoint": "fedcba9876543210",
         "candidates": 16,
