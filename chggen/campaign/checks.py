@@ -3,11 +3,15 @@
 Used at parse time: no torch, no pymatgen.
 """
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 from chggen.config.base import paths_of
 from chggen.config.contracts import require_same
 from chggen.config.energies import potential_contract
 from chggen.config.model import Config
 from chggen.config.stages import GenerateConfig
+from chggen.diffusion.card import require_cell_head, unknown_elements
 from chggen.errors import ConfigError, ContractError, TableError
 from chggen.reference.reference import contract_of, coverage_problem
 from chggen.structure import files as structurefiles
@@ -65,6 +69,22 @@ def generation(settings: GenerateConfig) -> None:
             raise ConfigError(f"{key}: {error}") from error
         if not rows:
             raise ConfigError(f"{key}: {library}: holds no prototype")
+
+
+def network(card: Mapping[str, Any], where: str, elements: Collection[str], *, joint: bool) -> None:
+    """A score network knows all elements, and cells where they are drawn with the positions.
+
+    Args:
+        card: of the checkpoint.
+        where: key and value that name it.
+        elements: of all systems.
+        joint: whether ``generate.lattice.joint`` asks for cells.
+    """
+    if joint:
+        require_cell_head(card, where)
+    unknown = unknown_elements(card, elements)
+    if unknown:
+        raise ConfigError(f"{where}: was not trained on {', '.join(unknown)}")
 
 
 def contracts(config: Config, name: str) -> None:

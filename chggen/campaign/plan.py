@@ -391,6 +391,5 @@ class Campaign:
                 card = checkpoints.check(checkpoint)
             except CheckpointError as error:
                 raise ConfigError(f"{where}: {error}") from error
-            unknown = checkpoints.unknown_elements(card, elements)
-            if unknown:
-                raise ConfigError(f"{where}: was not trained on {', '.join(unknown)}")
+            joint = stage == "generate" and bool(self.config.generate.lattice.joint)
+            checks.network(card, where, elements, joint=joint)

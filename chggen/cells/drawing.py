@@ -9,6 +9,7 @@ number of atoms. All are scaled to the volume that is asked for.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +30,9 @@ from chggen.structure.task import Task
 
 Ints = NDArray[np.int64]
 
+#: How wrong a cell is expected to be: noise (log strain) from which joint draws start. A random
+#: lattice is 0.48 (median norm of the traceless log strain, √5 of these) from the known cell.
+CELL_SIGMA: Final[dict[CellSource, float]] = {"bravais": 0.2, "known_size": 0.12, "known": 0.05}
 #: How often a row has the cell of one crystal before it takes those of other formulas.
 _REPEATS = 3
 
@@ -159,13 +163,24 @@ def shortage(
     return lines
 
 
-def tasks_of(numbers: Ints, cells: Sequence[Lattice], seed: int) -> list[Task]:
+def tasks_of(
+    numbers: Ints, cells: Sequence[Lattice], seed: int, *, joint: bool | None = None
+) -> list[Task]:
     """Tasks of the candidates of one row: empty cells for all of its atoms.
 
     Args:
         numbers: [n] atomic numbers.
         cells: of the candidates.
         seed: of the row.
+        joint: ``lattice.joint``; False: cells are kept, also by generators that can draw them.
     """
     nowhere, everyone = np.zeros((len(numbers), 3)), np.ones(len(numbers), bool)
-    return [Task(Crystal.of(cell.cell, numbers, nowhere), everyone, seed) for cell in cells]
+    return [
+        Task(
+            Crystal.of(cell.cell, numbers, nowhere),
+            everyone,
+            seed,
+            cell_sigma=0.0 if joint is False else CELL_SIGMA[cell.source],
+        )
+        for cell in cells
+    ]

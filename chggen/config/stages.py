@@ -40,6 +40,10 @@ class LatticeConfig(Strict):
     the candidates each (docs/generators.md)."""
     library: Place | None = None
     """Table of your own cells (``chggen library``), used together with the packaged one."""
+    joint: bool | None = None
+    """Draw the cell together with the positions, starting from the cell above, instead of
+    keeping it; needs a checkpoint that was trained for it. Default: if the checkpoint can
+    (docs/training.md) and the sampler is ``fast``."""
     types: Annotated[list[Bravais], Field(min_length=1)] = list(BRAVAIS_TYPES)
     """Bravais lattice types, random ones in equal numbers; known cells of others are not used."""
     ratio: tuple[Positive, Positive] | None = None
@@ -120,6 +124,8 @@ class GenerateConfig(Strict):
     def _fits_generator(self) -> Self:
         if (self.generator == "file") != (self.path is not None):
             raise ValueError("'path' is required by generator 'file' and not allowed otherwise")
+        if self.lattice.joint and self.sampler == "paper":
+            raise ValueError("lattice.joint: sampler 'paper' keeps cells")
         if self.options and self.generator in GENERATORS:
             raise ValueError(
                 f"options: generator '{self.generator}' has no options, only plug-ins have"

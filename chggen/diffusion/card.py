@@ -5,7 +5,7 @@ all elements.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,26 @@ def check(checkpoint: str | Path) -> dict[str, Any]:
     return card
 
 
+def require_cell_head(card: Mapping[str, Any], where: str) -> None:
+    """Raise :class:`ConfigError` if a network cannot draw cells.
+
+    Args:
+        card: of the checkpoint.
+        where: key and value that name it.
+    """
+    if not card["network"].get("cell", False):
+        raise ConfigError(
+            f"{where}: has no head for the cell: generate.lattice.joint needs one"
+            " (leave it out, or train a network with one)"
+        )
+
+
 def volume_elements() -> set[str]:
     """Elements in the training data of the packaged volume regression."""
     return set(json.loads((DIRECTORY / "volume.json").read_text(encoding="utf-8"))["elements"])
 
 
-def unknown_elements(card: dict[str, Any], elements: Iterable[str]) -> list[str]:
+def unknown_elements(card: Mapping[str, Any], elements: Iterable[str]) -> list[str]:
     """Elements that are not in the training data of the checkpoint."""
     known = set(card.get("elements", {}))
     return sorted(set(elements) - known)

@@ -61,7 +61,10 @@ def tasks_for(
                 settings.draws,
                 fitting_lattices(symmetry),
             )
-            rows += [tasks_of(numbers, *row) for row in zip(drawn, streams, strict=True)]
+            joint = settings.lattice.joint
+            rows += [
+                tasks_of(numbers, *row, joint=joint) for row in zip(drawn, streams, strict=True)
+            ]
             continue
         guest = guests(numbers) if cells == "framework" else np.ones(len(numbers), bool)
         frac = np.where(guest[:, None], 0.0, known.crystal.frac_coords)

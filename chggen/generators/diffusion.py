@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from chggen.compute.devices import chosen
 from chggen.config.stages import GenerateConfig, InpaintConfig
+from chggen.diffusion.card import require_cell_head
 from chggen.diffusion.checkpoint import load_network
 from chggen.diffusion.generation import sample
 from chggen.diffusion.sampler import make_sampler
@@ -21,6 +22,8 @@ class DiffusionGenerator:
 
     def __init__(self, settings: GenerateConfig | InpaintConfig) -> None:
         network, card = load_network(settings.checkpoint)
+        if isinstance(settings, GenerateConfig) and settings.lattice.joint:
+            require_cell_head(card, f"generate.checkpoint = '{settings.checkpoint}'")
         self._network = network.to(chosen())
         self._sampler = make_sampler(settings.sampler, getattr(settings, "resampling", 3))
         self._batch_atoms = settings.batch_atoms

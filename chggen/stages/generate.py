@@ -206,7 +206,8 @@ def _filled(
     numbers = [np.array(comp.atomic_numbers(composition, u)) for u in units]
     kinds = fitting_lattices(generator.symmetry)
     drawn = draw_cells(numbers, volume, settings.lattice, lattice_seed, generator.candidates, kinds)
-    rows = [tasks_of(*row) for row in zip(numbers, drawn, seeds, strict=True)]
+    joint = settings.lattice.joint
+    rows = [tasks_of(*row, joint=joint) for row in zip(numbers, drawn, seeds, strict=True)]
     made = [
         _Made(result, n, generator.name, own[result.candidate])
         for result, n, own in zip(generator.best_of(rows, progress), units, drawn, strict=True)

@@ -7,9 +7,14 @@ import torch
 from e3nn import o3
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import Tensor
 
+from chggen.cells.drawing import tasks_of
+from chggen.cells.lattice import Lattice
+from chggen.config.stages import GenerateConfig
 from chggen.diffusion.batch import Batch
+from chggen.diffusion.card import read_card, require_cell_head
 from chggen.diffusion.constraint import Constraint, strain_projection
 from chggen.diffusion.generation import sample
 from chggen.diffusion.joint import JointSampler
@@ -19,6 +24,7 @@ from chggen.diffusion.objective import add_noise, sample_cell_sigma
 from chggen.diffusion.sampler import FastSampler
 from chggen.diffusion.settings import NetworkSettings, TrainingSettings
 from chggen.diffusion.strain import VOLUME, basis, deform, matrix
+from chggen.errors import ConfigError
 from chggen.structure.crystal import Crystal
 from chggen.structure.task import Task
 from chggen.symmetry.orbits import impose
@@ -280,3 +286,23 @@ def test_one_lost_cell_does_not_stop_the_batch(network: ScoreNetwork) -> None:
     assert alone.crystal is not None
     assert found[0].crystal is not None
     np.testing.assert_allclose(found[0].crystal.frac_coords, alone.crystal.frac_coords, atol=1e-4)
+
+
+def test_tasks_say_how_wrong_a_cell_may_be() -> None:
+    cells = [Lattice(4 * np.eye(3), "cubic", "P", source) for source in ("bravais", "known")]
+    numbers = np.array([11, 17])
+    random, known = tasks_of(numbers, cells, 1)
+    assert random.cell_sigma > known.cell_sigma > 0
+    assert {t.cell_sigma for t in tasks_of(numbers, cells, 1, joint=False)} == {0.0}
+
+
+def test_joint_draws_need_a_head() -> None:
+    """One line before any job, where the shipped network cannot draw cells."""
+    settings = GenerateConfig.model_validate({"lattice": {"joint": True}})
+    card = read_card(settings.checkpoint)
+    if card["network"].get("cell"):
+        card["network"] = card["network"] | {"cell": False}
+    with pytest.raises(ConfigError, match=r"generate.checkpoint = 'x': has no head for the cell"):
+        require_cell_head(card, "generate.checkpoint = 'x'")
+    with pytest.raises(ValidationError, match=r"lattice.joint: sampler 'paper' keeps cells"):
+        GenerateConfig.model_validate({"lattice": {"joint": True}, "sampler": "paper"})
