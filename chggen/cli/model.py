@@ -106,8 +106,12 @@ def evaluate(
         str, typer.Option(help="sampled (as in a campaign), true (from the file) or framework")
     ] = "sampled",
     generators: Annotated[
-        str, typer.Option(help="compared; the figures of the first stand at the top of --json")
-    ] = "diffusion,random,random_selected,pyxtal",
+        str | None,
+        typer.Option(
+            help="compared; the figures of the first stand at the top of --json"
+            " (default: campaign,diffusion,prototypes,random where cells are sampled)"
+        ),
+    ] = None,
     symmetry: KeptSymmetry = "auto",
     checkpoint: Annotated[str | None, typer.Option(help="score network")] = None,
     sampler: Annotated[str | None, typer.Option(help="fast or paper")] = None,
@@ -126,7 +130,7 @@ def evaluate(
     from chggen.evaluation.against import compare, read_earlier
     from chggen.evaluation.run import Run
     from chggen.evaluation.run import evaluate as run
-    from chggen.evaluation.settings import Evaluation, parse_generators
+    from chggen.evaluation.settings import COMPARED, Evaluation, parse_generators
 
     given = {"checkpoint": checkpoint, "sampler": sampler}
     extra = [f"{key}={value}" for key, value in given.items() if value is not None]
@@ -137,7 +141,9 @@ def evaluate(
         cpu_seconds=cpu_seconds,
         seed=seed,
         cells=cells,  # type: ignore[arg-type]  # it looks itself
-        generators=parse_generators(generators),
+        generators=parse_generators(
+            COMPARED.get(cells, COMPARED["true"]) if generators is None else generators
+        ),
         min_atoms=min_atoms,
         max_atoms=max_atoms,
         max_above_hull=max_above_hull,

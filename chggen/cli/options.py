@@ -24,7 +24,6 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="table to write", c
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="config file with this command's section")
 ]
-COMPARED = "diffusion,random,random_selected,pyxtal"
 KeptSymmetry = Annotated[
     str,
     typer.Option(

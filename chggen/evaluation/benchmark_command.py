@@ -63,7 +63,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--samples", type=int, default=10, help="per composition")
     budget.add_argument("--cpu-seconds", type=float, help="per composition, instead of samples")
-    add("--generators", default="diffusion", help="as in chggen evaluate")
+    add("--generators", default="campaign", help="as in chggen evaluate")
     add("--symmetry", default="auto", help="as in chggen evaluate")
     add("--seed", type=int, default=1)
     add("--second", help="a second potential that ranks the relaxed samples again")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from chggen.errors import Status
 from chggen.evaluation.budget import Search, by_samples
 from chggen.evaluation.outcomes import CLOSE, COSTS, RELAXED, Outcome
+from chggen.evaluation.sampling import PROTOTYPES, UNCONDITIONAL
 from chggen.evaluation.settings import SIZES, size_class
 from chggen.evaluation.statistics import Figure, Floats, binary, difference, mean, median, share
 
@@ -105,6 +106,7 @@ def summary(outcomes: Sequence[Outcome], samples: int) -> dict[str, Any]:
         "relaxation_steps": sum(o.relaxed.steps if o.relaxed else 0 for o in outcomes)
         / len(outcomes),
         "by_samples": by_samples(*_arrays(outcomes, samples)),
+        "by_route": {route: _of_route(outcomes, route) for route in (UNCONDITIONAL, PROTOTYPES)},
         "by_size": {
             size: {"n_structures": len(some) // samples} | _values(some, samples)
             for size, some in of_sizes(outcomes, samples).items()
@@ -127,6 +129,27 @@ def _values(outcomes: Sequence[Outcome], samples: int) -> dict[str, float]:
         **{name: median(grid(outcomes, samples, name)) for name in MOVED},
     }
     return flat(figures) | {name: float(grid(outcomes, samples, name).mean()) for name in COSTS}
+
+
+def _of_route(outcomes: Sequence[Outcome], route: str) -> dict[str, Any]:
+    """Samples of one route: how many, which share matches, how many structures they find.
+
+    The share is the mean over the structures that have such samples.
+    """
+    hits: dict[int, list[bool]] = {}
+    for outcome in outcomes:
+        if outcome.route == route:
+            hits.setdefault(outcome.structure, []).append(outcome.matched)
+    found: dict[str, Any] = {
+        "n_samples": sum(map(len, hits.values())),
+        "n_matched": sum(map(sum, hits.values())),
+        "n_structures": len(hits),
+        "n_structures_matched": sum(map(any, hits.values())),
+    }
+    if not hits:
+        return found
+    per_structure = np.array([np.mean(some) for some in hits.values()])
+    return found | flat({"match_at_1": mean(per_structure)})
 
 
 def _arrays(

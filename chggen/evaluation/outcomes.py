@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from chggen.errors import Status
-from chggen.evaluation.sampling import Sample
+from chggen.evaluation.sampling import UNCONDITIONAL, Sample
 from chggen.relaxation.pool import Relaxation
 from chggen.run.progress import Progress, silent
 from chggen.structure.composition import formula_of
@@ -49,6 +49,7 @@ class Outcome:
         energy_above_truth: relaxed energies, sample minus known structure, eV/atom.
         generation_cpu_seconds: its part of what the generator took; NaN where not measured.
         relaxation_cpu_seconds: its part of what the relaxations took.
+        route: ``prototypes`` or ``unconditional``.
     """
 
     structure: int
@@ -63,6 +64,7 @@ class Outcome:
     energy_above_truth: float = math.nan
     generation_cpu_seconds: float = math.nan
     relaxation_cpu_seconds: float = math.nan
+    route: str = UNCONDITIONAL
 
     @property
     def cpu_seconds(self) -> float:
@@ -133,7 +135,7 @@ def _judge(sample: Sample, truth: Relaxation) -> Outcome:
     def outcome(status: Status, reason: str, **found: float) -> Outcome:
         place = (draw.structure, draw.sample, sample.task, sample.placed, relaxed, status, reason)
         found |= {name: getattr(sample, name) for name in COSTS}
-        return Outcome(*place, **found)  # type: ignore[arg-type]
+        return Outcome(*place, route=sample.route, **found)  # type: ignore[arg-type]
 
     if truth.crystal is None or truth.status not in RELAXED or truth.energy_per_atom is None:
         return outcome(Status.PARENT_FAILED, f"known structure: {truth.status} {truth.reason}")

@@ -101,6 +101,13 @@ def _figures(result: Mapping[str, Any]) -> "Table":
         cells = [_number(found[key], digits) for found in figures]
         table.add_row(_label(f"{words} per sample", unit), *cells)
     statuses = [found["statuses"] for found in figures]
+    routes = [{r: x for r, x in f["by_route"].items() if x["n_samples"]} for f in figures]
+    if any("prototypes" in some for some in routes):
+        cells = [
+            "\n".join(f"{r} {x['n_matched']} of {x['n_samples']}" for r, x in some.items())
+            for some in routes
+        ]
+        table.add_row("matches by route", *cells)
     table.add_row("statuses", *["\n".join(f"{s} {c}" for s, c in x.items()) for x in statuses])
     return table
 
@@ -118,7 +125,11 @@ def _by_size(result: Mapping[str, Any]) -> "Table":
 
 
 def _by_budget(result: Mapping[str, Any]) -> "Table":
-    """Success against CPU seconds; a dash where a generator lacks samples."""
+    """Success against CPU seconds.
+
+    Where a generator lacks samples for some structures, the success of stopping after those
+    there are is a lower bound of what is found; for the lowest nothing is known.
+    """
     title = "success (%) after CPU seconds per structure, generation + relaxation"
     table = _table(title, result, "CPU s", "")
     curves = [of_generator(result, n)["success_by_cpu_seconds"] for n in result["generators"]]
@@ -126,12 +137,16 @@ def _by_budget(result: Mapping[str, Any]) -> "Table":
         if budget not in SHOWN_BUDGETS:
             continue
         for key, words in (("found", "found"), ("lowest", "lowest is the known")):
-            ends = (key, f"{key}_low", f"{key}_high")
-            cells = [
-                _interval({end: curve[end][place] for end in ends}, key, "%", 0) for curve in curves
-            ]
+            cells = [_success(curve, key, place) for curve in curves]
             table.add_row(f"{budget:g}" if key == "found" else "", words, *cells)
     return table
+
+
+def _success(curve: Mapping[str, Any], key: str, place: int) -> str:
+    ends = (key, f"{key}_low", f"{key}_high")
+    if curve[key][place] is None and key == "found":
+        return f">= {100 * curve['found_stopped'][place]:.0f}"
+    return _interval({end: curve[end][place] for end in ends}, key, "%", 0)
 
 
 def _paired(result: Mapping[str, Any]) -> Iterator[str]:
@@ -196,7 +211,7 @@ def _row(run: Run, generator: str, outcome: Outcome) -> parquet.Row:
     row: parquet.Row = {
         "system": known.name,
         "composition": known.formula,
-        "route": "unconditional",
+        "route": outcome.route,
         "seed": run.result["seed"],
         "index": known.row,
         "draw": outcome.sample,

@@ -13,7 +13,7 @@ from chggen.evaluation.budget import Search, compare
 from chggen.evaluation.facts import reproduction, strict
 from chggen.evaluation.figures import paired, search_of, searches_of, summary
 from chggen.evaluation.outcomes import RELAXED, WIDE, Outcome, judge, same
-from chggen.evaluation.sampling import Bars, Sampler
+from chggen.evaluation.sampling import Bars, Mixture, Sampler
 from chggen.evaluation.settings import Evaluation
 from chggen.evaluation.structures import Selection, select
 from chggen.evaluation.tasks import cells_lacking
@@ -92,7 +92,7 @@ def evaluate(
 
 def _attempt(
     name: str,
-    generator: Generator,
+    generator: Generator | Mixture,
     settings: Evaluation,
     run: Run,
     model: NamedPotential,
@@ -186,8 +186,13 @@ def _result(
     return strict(head | figures[names[0]] | others | pairs | facts)
 
 
-def make(name: str, settings: Evaluation) -> Generator:
+def make(name: str, settings: Evaluation) -> Generator | Mixture:
     """Generator of a name, with the other settings of section ``generate``."""
+    if name == "campaign":
+        known, network = make("prototypes", settings), make("diffusion", settings)
+        if isinstance(known, Mixture) or isinstance(network, Mixture):
+            raise TypeError("the routes of a campaign are generators")
+        return Mixture(known, network, settings.generate.prototypes.share)
     plain = name.removesuffix("_selected")
     generate = settings.drawn(plain)
     made = make_generator(generate, settings.potentials)

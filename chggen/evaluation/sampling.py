@@ -17,6 +17,7 @@ from chggen.evaluation.settings import Evaluation, size_class
 from chggen.evaluation.statistics import Floats
 from chggen.evaluation.structures import Known
 from chggen.evaluation.tasks import fill, tasks_for
+from chggen.generators.mixture import prototype_rows
 from chggen.potential import NamedPotential
 from chggen.relaxation.pool import Relaxation, relax
 from chggen.run.progress import Progress
@@ -30,6 +31,10 @@ _MARGIN: Final = 1.1
 #: CPU seconds of a sample where nothing was measured.
 LEAST_COST: Final = 1e-6
 _ROUNDING: Final = 1e-9
+
+#: Routes to a generated structure.
+UNCONDITIONAL: Final = "unconditional"
+PROTOTYPES: Final = "prototypes"
 
 #: Makes a progress bar of a label.
 Bars = Callable[[str], AbstractContextManager[Callable[[float, int], None]]]
@@ -65,6 +70,7 @@ class Sample:
         relaxed: what the relaxation made of it; None where there was nothing to relax.
         generation_cpu_seconds: its part of what the generator took.
         relaxation_cpu_seconds: its part of what the relaxations took.
+        route: ``prototypes`` or ``unconditional``, as in a campaign.
     """
 
     draw: Draw
@@ -72,11 +78,33 @@ class Sample:
     relaxed: Relaxation | None
     generation_cpu_seconds: float
     relaxation_cpu_seconds: float
+    route: str = UNCONDITIONAL
 
     @property
     def task(self) -> Task:
         """What was asked for where a candidate was kept: its cell, and the seed of all."""
         return self.draw.row[self.placed.candidate % len(self.draw.row)]
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """The routes of a campaign: a share of the samples comes from known prototypes.
+
+    Where there is no prototype, the sample is drawn by the network, as in a campaign.
+
+    Args:
+        prototypes: known crystals with other elements on their sites.
+        network: diffusion model with its ranking.
+        share: of the samples of each composition that come from prototypes.
+    """
+
+    prototypes: Generator
+    network: Generator
+    share: float
+
+    def known(self, draw: Draw) -> bool:
+        """Whether a draw is to come from a known prototype."""
+        return bool(prototype_rows(self.share, draw.sample, 1))
 
 
 def affordable(budget: float, cost: float) -> int:
@@ -104,7 +132,7 @@ class Sampler:
     def __init__(
         self,
         name: str,
-        generator: Generator,
+        generator: Generator | Mixture,
         settings: Evaluation,
         known: Sequence[Known],
         model: NamedPotential,
@@ -171,7 +199,7 @@ def costs_of(samples: Sequence[Sample]) -> dict[int, list[float]]:
 
 def sample(
     name: str,
-    generator: Generator,
+    generator: Generator | Mixture,
     draws: Sequence[Draw],
     settings: RelaxConfig,
     model: NamedPotential,
@@ -180,8 +208,8 @@ def sample(
     """Generate and relax, each sample once.
 
     CPU seconds are those of the whole process. Samples are made in batches, so their cost is
-    measured per size class: the seconds of a class are shared out over its samples in
-    proportion to the atoms (generation) and to atoms × (steps + 1) (relaxation).
+    measured per size class (and route): the seconds of a class are shared out over its samples
+    in proportion to the atoms (generation) and to atoms × (steps + 1) (relaxation).
 
     Args:
         name: of the generator, for the progress bars.
@@ -197,48 +225,97 @@ def sample(
     groups: dict[str, list[int]] = {}
     for place, draw in enumerate(draws):
         groups.setdefault(size_class(draw.atoms), []).append(place)
-    placed: list[Placed | None] = [None] * len(draws)
-    relaxed: list[Relaxation | None] = [None] * len(draws)
-    seconds = np.zeros((2, len(draws)))
-    done = 0
+    table = _Table(draws)
     with bars(f"{name}: generate") as progress:
         for group in groups.values():
-            start = time.process_time()
-            rows = [draws[i].row for i in group]
-            made = fill(generator, rows, _shifted(progress, done, len(draws)))
-            _put(placed, group, made)
-            seconds[0, group] = _shares(time.process_time() - start, _atoms(draws, group))
-            done += len(group)
-    done = 0
+            if isinstance(generator, Mixture):
+                known = [i for i in group if generator.known(draws[i])]
+                table.generate(generator.prototypes, known, progress, PROTOTYPES)
+                rest = [i for i in group if not table.has_structure(i)]
+                table.generate(generator.network, rest, progress, UNCONDITIONAL)
+            else:
+                route = PROTOTYPES if generator.name == PROTOTYPES else UNCONDITIONAL
+                table.generate(generator, group, progress, route)
     with bars(f"{name}: relax") as progress:
         for group in groups.values():
-            start = time.process_time()
-            there = [(i, p.crystal) for i in group if (p := placed[i]) and p.crystal is not None]
-            results = relax(
-                [crystal for _, crystal in there],
-                settings,
-                model=model,
-                progress=_shifted(progress, done, len(draws)),
+            for route in (PROTOTYPES, UNCONDITIONAL):
+                some = [i for i in group if table.routes[i] == route]
+                table.relax(some, settings, model, progress)
+    return table.samples()
+
+
+class _Table:
+    """What has come of the draws so far."""
+
+    def __init__(self, draws: Sequence[Draw]) -> None:
+        self._draws = draws
+        self._placed: list[Placed | None] = [None] * len(draws)
+        self._relaxed: list[Relaxation | None] = [None] * len(draws)
+        self._seconds = np.zeros((2, len(draws)))
+        self._done = [0, 0]
+        self.routes = [UNCONDITIONAL] * len(draws)
+
+    def has_structure(self, place: int) -> bool:
+        """Whether a draw has a structure."""
+        placed = self._placed[place]
+        return placed is not None and placed.crystal is not None
+
+    def generate(
+        self, generator: Generator, group: Sequence[int], progress: Progress, route: str
+    ) -> None:
+        """Place the atoms of some draws; what an earlier attempt cost is kept."""
+        if not group:
+            return
+        start = time.process_time()
+        made = fill(generator, [self._draws[i].row for i in group], self._shifted(progress, 0))
+        spent = time.process_time() - start
+        self._seconds[0, group] += _shares(spent, self._atoms(group))
+        for place, result in zip(group, made, strict=True):
+            self._placed[place], self.routes[place] = result, route
+        self._done[0] += sum(self.has_structure(i) for i in group)
+
+    def relax(
+        self, group: Sequence[int], settings: RelaxConfig, model: NamedPotential, progress: Progress
+    ) -> None:
+        """Relax some draws."""
+        if not group:
+            return
+        start = time.process_time()
+        there = [(i, p.crystal) for i in group if (p := self._placed[i]) and p.crystal is not None]
+        results = relax(
+            [crystal for _, crystal in there],
+            settings,
+            model=model,
+            progress=self._shifted(progress, 1),
+        )
+        for (place, _), result in zip(there, results, strict=True):
+            self._relaxed[place] = result
+        steps = np.array([r.steps + 1 if (r := self._relaxed[i]) else 0 for i in group])
+        spent = time.process_time() - start
+        self._seconds[1, group] = _shares(spent, self._atoms(group) * steps)
+        self._done[1] += len(group)
+
+    def samples(self) -> list[Sample]:
+        """All draws, in order."""
+        return [
+            Sample(draw, made, result, float(seconds[0]), float(seconds[1]), route)
+            for draw, made, result, seconds, route in zip(
+                self._draws, self._placed, self._relaxed, self._seconds.T, self.routes, strict=True
             )
-            _put(relaxed, [i for i, _ in there], results)
-            steps = np.array([r.steps + 1 if (r := relaxed[i]) else 0 for i in group])
-            spent = time.process_time() - start
-            seconds[1, group] = _shares(spent, _atoms(draws, group) * steps)
-            done += len(group)
-    return [
-        Sample(draw, made, result, float(seconds[0, i]), float(seconds[1, i]))
-        for i, (draw, made, result) in enumerate(zip(draws, placed, relaxed, strict=True))
-        if made is not None
-    ]
+            if made is not None
+        ]
 
+    def _atoms(self, group: Sequence[int]) -> Floats:
+        return np.array([self._draws[i].atoms for i in group], dtype=np.float64)
 
-def _put[T](there: list[T | None], places: Sequence[int], values: Sequence[T]) -> None:
-    for place, value in zip(places, values, strict=True):
-        there[place] = value
+    def _shifted(self, progress: Progress, part: int) -> Progress:
+        """Progress of one group among all draws."""
+        before, total = self._done[part], len(self._draws)
 
+        def tell(done: float, _of: int) -> None:
+            progress(before + done, total)
 
-def _atoms(draws: Sequence[Draw], group: Sequence[int]) -> Floats:
-    return np.array([draws[i].atoms for i in group], dtype=np.float64)
+        return tell
 
 
 def _shares(seconds: float, weights: Floats) -> Floats:
@@ -247,12 +324,3 @@ def _shares(seconds: float, weights: Floats) -> Floats:
         weights = np.ones_like(weights)
     shared: Floats = seconds * weights / weights.sum()
     return shared
-
-
-def _shifted(progress: Progress, before: int, total: int) -> Progress:
-    """Progress of one group among all draws."""
-
-    def tell(done: float, _of: int) -> None:
-        progress(before + done, total)
-
-    return tell

@@ -11,12 +11,27 @@ from chggen.config.stages import GenerateConfig, RelaxConfig
 from chggen.config.systems import Symmetry
 from chggen.errors import ChggenError
 
-#: Generators that can be compared. Candidates are ranked for ``diffusion`` and for
-#: ``random_selected``, which shows what the ranking does by itself.
-GENERATORS: Final = ("diffusion", "prototypes", "random", "random_selected", "pyxtal")
+#: Generators that can be compared. ``campaign`` takes ``generate.prototypes.share`` of the
+#: samples from known prototypes, the rest from ``diffusion``. Candidates are ranked for
+#: ``diffusion`` and for ``random_selected``, which shows what the ranking does by itself.
+GENERATORS: Final = (
+    "campaign",
+    "diffusion",
+    "prototypes",
+    "random",
+    "random_selected",
+    "pyxtal",
+)
 CELLS: Final = ("true", "sampled", "framework")
 #: Size classes of the figures: fewest and most atoms of each.
 SIZES: Final = ((1, 2), (3, 4), (5, 7), (8, 10), (11, 14), (15, 30), (31, 52), (53, 10**6))
+
+#: Generators that are compared where none is named, by :data:`CELLS`.
+COMPARED: Final = {
+    "sampled": "campaign,diffusion,prototypes,random",
+    "true": "diffusion,random,random_selected,pyxtal",
+    "framework": "diffusion,random,random_selected",
+}
 
 Cells = Literal["true", "sampled", "framework"]
 
@@ -69,10 +84,11 @@ class Evaluation:
             raise ChggenError(f"--cells '{self.cells}': known are {', '.join(CELLS)}")
         if self.cells == "framework" and "pyxtal" in self.generators:
             raise ChggenError("--cells framework: --generators must leave out pyxtal")
-        if self.cells != "sampled" and "prototypes" in self.generators:
+        own = [name for name in self.generators if name in {"campaign", "prototypes"}]
+        if self.cells != "sampled" and own:
             raise ChggenError(
-                f"--cells {self.cells}: --generators must leave out prototypes, which bring their"
-                " own cells"
+                f"--cells {self.cells}: --generators must leave out {own[0]}: known prototypes"
+                " bring their own cells"
             )
         for option in ("limit", "samples"):
             if getattr(self, option) < 1:

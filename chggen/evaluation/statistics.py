@@ -71,12 +71,14 @@ def _medians(values: Floats) -> Floats:
 def mean(per_structure: Floats) -> Figure:
     """Mean of shares per structure [N], each in 0 to 1, with its interval.
 
-    Where all structures agree a bootstrap would see no doubt at all; the interval is then
-    Wilson's for N structures that all say the same.
+    Where all structures agree (or there is one alone) a bootstrap would see no doubt at all;
+    the interval is then Wilson's for N structures that are hit or not, from that of the next
+    lower number of hits to that of the next higher one.
     """
-    rate = float(per_structure.mean())
-    if np.ptp(per_structure) == 0 and rate in {0.0, 1.0}:
-        return rate, *wilson(round(rate * len(per_structure)), len(per_structure))
+    rate, n = float(per_structure.mean()), len(per_structure)
+    if np.ptp(per_structure) == 0:
+        hits = round(rate * n, 9)
+        return rate, wilson(math.floor(hits), n)[0], wilson(math.ceil(hits), n)[1]
     return rate, *bootstrap(per_structure[:, None], _means)
 
 

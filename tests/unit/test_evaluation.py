@@ -20,13 +20,15 @@ from chggen.evaluation import outcomes as judging
 from chggen.evaluation import statistics as rates
 from chggen.evaluation.budget import BUDGETS, Search, compare, found_at, lowest_at
 from chggen.evaluation.outcomes import Outcome, judge
-from chggen.evaluation.sampling import Draw, Sample
+from chggen.evaluation.sampling import Draw, Mixture, Sample, sample
 from chggen.evaluation.settings import Evaluation, size_class
 from chggen.evaluation.structures import select
 from chggen.evaluation.tasks import fill, tasks_for
 from chggen.generators.random import RandomGenerator
 from chggen.generators.ranking import Selecting
+from chggen.potential import load_potential
 from chggen.relaxation.pool import Relaxation
+from chggen.run.progress import bar
 from chggen.structure.crystal import Crystal
 from chggen.structure.task import Placed, Task
 
@@ -305,6 +307,14 @@ def test_rates_and_their_intervals():
     assert figures["match_at_1_narrow_high"] == wilson(0, 20)[1] > 0.1
 
 
+def test_structures_that_agree_are_no_certainty():
+    one, low, high = rates.mean(np.array([0.25]))
+    assert (one, low, high) == (0.25, 0.0, 1.0)
+    half = rates.mean(np.full(10, 0.5))
+    assert half == (0.5, *wilson(5, 10))
+    assert rates.mean(np.ones(10)) == (1.0, *wilson(10, 10))
+
+
 def test_intervals_are_always_the_same_and_cover():
     rng = np.random.default_rng(3)
     hits = rng.random((60, 3)) < 0.3
@@ -504,3 +514,44 @@ def test_a_structure_costs_what_its_samples_cost_on_average():
     sizes = stats.searches_of(first, more)
     assert list(sizes) == ["3-4", "11-14"]
     assert sizes["11-14"].figures()["found"][BUDGETS.index(10)] == 1
+
+
+def test_routes_of_a_mixture():
+    """A share from prototypes, spread evenly; the network draws where there is none."""
+
+    class Made:
+        def __init__(self, name, lost=()):
+            self.name, self.inputs, self.lost, self.seen = name, {}, lost, []
+
+        def __call__(self, tasks, progress=None):
+            self.seen += [t.seed for t in tasks]
+            return [
+                Placed(None, "none") if t.seed in self.lost else Placed(t.crystal, "", 3)
+                for t in tasks
+            ]
+
+    draws = [
+        Draw(i, k, [Task(crystal("NaCl"), np.ones(2, bool), 10 * i + k)])
+        for i in range(2)
+        for k in range(8)
+    ]
+    known, network = Made("prototypes", lost=(4, 14)), Made("diffusion", lost=(5,))
+    mixture = Mixture(known, network, 0.25)
+    model = load_potential("chgnet-0.3.0")
+    settings = RelaxConfig(max_steps=1)
+    found = sample("campaign", mixture, draws, settings, model, bar)
+    # as in a campaign: the first of each four
+    assert known.seen == [0, 4, 10, 14]
+    assert set(network.seen) == {10 * d.structure + d.sample for d in draws} - {0, 10}
+    assert [s.route for s in found if s.draw.sample in {0, 4}] == [
+        "prototypes",
+        "unconditional",
+    ] * 2
+    assert [s.draw for s in found] == draws
+    assert [s.relaxed is None for s in found] == [s.task.seed == 5 for s in found]
+    assert all(s.generation_cpu_seconds >= 0 for s in found)
+    figures = stats.summary(judge(found, [relaxed("NaCl")] * 2), 8)["by_route"]
+    assert figures["prototypes"]["n_samples"] == 2
+    assert figures["unconditional"]["n_samples"] == 14
+    assert figures["unconditional"]["n_structures_matched"] == 2
+    assert figures["prototypes"]["match_at_1"] == 1

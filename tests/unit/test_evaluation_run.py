@@ -242,6 +242,7 @@ def test_pictures_of_other_kinds(run, tmp_path, suffix):
         (["--cells", "false"], "--cells 'false': known are true, sampled"),
         (["--cpu-seconds", "-3"], "--cpu-seconds -3.0: must be positive"),
         (["--figure", "curve.gif"], "--figure 'curve.gif': must end in .svg, .png, .pdf"),
+        (["--cells", "true", "--generators", "campaign"], "must leave out campaign"),
         (["--sampler", "slow"], "generate.sampler = 'slow'"),
         (["--checkpoint", "none.safetensors"], "no such checkpoint 'none.safetensors'"),
     ],
