@@ -1,7 +1,6 @@
 """``generate``: composition and lattice seed to raw structures."""
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from chggen.config.systems import Symmetry
 from chggen.errors import Status
 from chggen.generators import make_generator
 from chggen.generators.base import Order, Source
+from chggen.generators.mixture import prototype_rows
 from chggen.generators.ranking import Selecting, selecting
 from chggen.potential import NONE_OWN
 from chggen.run import progress as bars
@@ -121,30 +121,12 @@ def _order(
     )
 
 
-def prototype_rows(share: float, seed: int, count: int) -> list[int]:
-    """Rows of a shard that come from known prototypes.
-
-    Spread evenly over all rows of a composition, so that the share also holds where shards
-    are small.
-
-    Args:
-        share: of all rows.
-        seed: lattice seed of the shard.
-        count: rows of each shard.
-    """
-
-    def before(row: int) -> int:
-        return math.ceil(round(row * share, 9))
-
-    first = seed * count
-    return [i for i in range(count) if before(first + i + 1) > before(first + i)]
-
-
 def _known(
     order: Order, settings: GenerateConfig, potentials: Potentials
 ) -> tuple[dict[int, _Made], dict[str, str], dict[str, Any]]:
     """Rows from known prototypes by index, what they depend on, and facts for the header."""
-    rows = prototype_rows(settings.prototypes.share, order.seed, len(order.random_seeds))
+    count = len(order.random_seeds)
+    rows = prototype_rows(settings.prototypes.share, order.seed * count, count)
     if settings.generator != "diffusion" or not rows:
         return {}, {}, {}
     from chggen.generators.prototypes import PrototypeSource, nothing

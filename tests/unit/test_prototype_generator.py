@@ -10,8 +10,9 @@ from chggen.campaign.seeds import Shard
 from chggen.config.stages import GenerateConfig
 from chggen.generators import make_generator
 from chggen.generators.base import Order
+from chggen.generators.mixture import prototype_rows
 from chggen.generators.prototypes import PrototypeSource, pick
-from chggen.stages.generate import generate, prototype_rows
+from chggen.stages.generate import generate
 from chggen.structure.composition import formula_of
 from chggen.structure.crystal import Crystal
 from chggen.structure.task import Task
@@ -116,7 +117,7 @@ def test_few_donors_are_repeated_so_that_every_row_has_its_candidates() -> None:
 
 @pytest.mark.parametrize(("share", "count"), [(0.25, 3), (0.5, 5), (0.1, 2), (1.0, 4), (0.0, 4)])
 def test_the_share_holds_over_all_shards(share: float, count: int) -> None:
-    rows = [prototype_rows(share, seed, count) for seed in range(20)]
+    rows = [prototype_rows(share, seed * count, count) for seed in range(20)]
     total = sum(map(len, rows))
     assert abs(total - share * 20 * count) < 1
     assert all(0 <= i < count for some in rows for i in some)
