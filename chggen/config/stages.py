@@ -69,6 +69,8 @@ class PrototypesConfig(Strict):
     share: Annotated[float, Field(ge=0, le=1)] = 0.25
     """For ``diffusion``: share of the structures of each composition that come from known
     prototypes instead, as route ``prototypes``; 0: none."""
+    candidates: Count = 1
+    """Donors per structure; of several, the one of lowest energy is kept (``finalists``)."""
     library: Place | None = None
     """Table of your own prototypes (``chggen library``), beside the packaged ones."""
 
@@ -100,8 +102,8 @@ class GenerateConfig(Strict):
     (``library``; where none fits a cell, as ``general``), or from general statistics alone."""
     candidates: Count | None = None
     """Draws per structure, each in a differently shaped cell; the one of lowest
-    energy is kept (``finalists``). Default: 16 for ``diffusion`` and ``prototypes`` (donors),
-    1 for other generators."""
+    energy is kept (``finalists``). Default: 16 for ``diffusion``, 1 for other
+    generators. ``prototypes`` has ``prototypes.candidates``."""
     ranking_potential: Words = "chgnet-0.3.0"
     """Name of the potential that ranks the draws."""
     finalists: Count = 3
@@ -137,8 +139,9 @@ class GenerateConfig(Strict):
         """Candidates per structure."""
         if not self.draws_cells:
             return 1
-        ranked = self.generator in {"diffusion", "prototypes"}
-        return self.candidates or (16 if ranked else 1)
+        if self.generator == "prototypes":
+            return self.prototypes.candidates
+        return self.candidates or (16 if self.generator == "diffusion" else 1)
 
     @property
     def uses_prototypes(self) -> bool:

@@ -2,9 +2,10 @@
 
 Donors are crystals of the library with the anonymous formula of the composition and an
 allowed number of atoms. Elements take the places of the chemically nearest elements of the
-donor, the cell is scaled to the predicted volume, and of several donors the one with the
-lowest energy is kept, as among the draws of the diffusion model. It finds no prototype that
-the library does not hold.
+donor, and the cell is scaled to the predicted volume. Each row takes one donor, mostly of the
+nearest chemistry: of several donors the potential's single-point energy often prefers one
+that is no crystal of the composition (docs/generators.md has the measurement). It finds no
+prototype that the library does not hold.
 """
 
 from collections import Counter
@@ -25,11 +26,9 @@ from chggen.structure.task import Placed, Progress, Task
 from chggen.symmetry.orbits import wanted
 from chggen.symmetry.prototype_library import Donor, Library, nearest
 
-#: Donors per structure where ``generate.candidates`` does not say.
-DRAWS: Final = 16
 #: Temperature of the choice of donors, in chemical distance: a prototype whose nearest donor is
 #: this much farther away is seen e times more rarely.
-SPREAD: Final = 0.25
+SPREAD: Final = 0.06
 
 
 class AsTheyAre:
@@ -49,14 +48,14 @@ class PrototypeSource:
     """Substituted known crystals.
 
     Attributes:
-        inputs: digests of the library and of the ranking potential.
+        inputs: digests of the library and of the ranking potential, if there is one.
     """
 
     name = "prototypes"
 
     def __init__(self, settings: GenerateConfig, potentials: Potentials = NONE_OWN) -> None:
         self._library = Library(settings.prototypes.library)
-        self._candidates = settings.candidates or DRAWS
+        self._candidates = settings.prototypes.candidates
         self._ranking = selecting(AsTheyAre(), settings, self._candidates, "none", potentials)
         self.inputs = {**self._library.inputs, **self._ranking.inputs}
 

@@ -82,7 +82,7 @@ def generate(
         inputs |= ranked.inputs
         made, volume = _mixed(ranked, known, order, cells, settings, lattice_seed, progress)
         facts |= volume
-    common = _common(shard, settings)
+    common = _common(shard)
     checkpoint = inputs.get("checkpoint")
     rows = [
         _row(common | {"index": index, "random_seed": seed}, result, settings, checkpoint)
@@ -223,7 +223,7 @@ def _loaded(
     return made, facts
 
 
-def _common(shard: Shard, settings: GenerateConfig) -> parquet.Row:
+def _common(shard: Shard) -> parquet.Row:
     """Columns that all rows of a shard share."""
     return {
         "parent_id": None,
@@ -231,7 +231,6 @@ def _common(shard: Shard, settings: GenerateConfig) -> parquet.Row:
         "composition": shard.composition,
         "seed": shard.seed,
         "draw": 0,
-        "candidates": settings.draws,
     }
 
 
@@ -246,6 +245,7 @@ def _row(
         "route": "prototypes" if known else "unconditional",
         "generator": made.generator,
         "origin": made.origin,
+        "candidates": settings.prototypes.candidates if known else settings.draws,
         "sampler": settings.sampler if made.generator == "diffusion" else None,
         "checkpoint": network,
         "score_calls": made.placed.score_calls if network else None,

@@ -22,7 +22,9 @@ from chggen.tables import parquet
 
 @pytest.fixture(scope="module")
 def source() -> PrototypeSource:
-    made = make_generator(GenerateConfig(generator="prototypes", candidates=4, finalists=1))
+    made = make_generator(
+        GenerateConfig(generator="prototypes", prototypes={"candidates": 4}, finalists=1)
+    )
     assert isinstance(made, PrototypeSource)
     return made
 
