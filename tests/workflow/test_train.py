@@ -25,4 +25,4 @@ def test_the_rule_trains_on_a_csv_file(snakemake: Run, tmp_path: Path) -> None:
 
     missing = snakemake("train", "--config", settings.replace("mini.csv", "none.csv"), cwd=tmp_path)
     assert missing.returncode != 0
-    assert "no such file 'none.csv'" in missing.stdout
+    assert "train.data = 'none.csv': no such file or folder" in missing.stdout
