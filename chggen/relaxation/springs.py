@@ -52,7 +52,8 @@ def hessian(crystal: Crystal, cell_scale: float, *, relax_cell: bool) -> Floats:
     response[rows, 3 + second] -= unit
     if relax_cell:
         response[:, :3] = unit[:, :, None] * vectors[:, None, :] / cell_scale
-    matrix = response.reshape(len(length), -1)
+    # caesium has no bond of this length, and -1 cannot be told from none
+    matrix = response.reshape(len(length), 9 + 3 * n)
     return BASE * np.eye(9 + 3 * n) + (matrix.T * stiffness) @ matrix
 
 

@@ -9,6 +9,7 @@ from chggen.errors import Status
 from chggen.potential import load_potential
 from chggen.relaxation.bfgs import BFGS, MAX_STEP
 from chggen.relaxation.pool import relax
+from chggen.relaxation.springs import CUTOFF
 from chggen.structure.crystal import Crystal
 
 torch.set_num_threads(1)
@@ -369,3 +370,11 @@ def test_a_skewed_cell_is_relaxed_as_its_lattice(model):
     assert other.status == Status.OK
     assert other.energy_per_atom == pytest.approx(plain.energy_per_atom, abs=1e-3)
     assert other.max_displacement is not None
+
+
+def test_atoms_too_far_apart_for_a_spring_are_relaxed(model):
+    """Body-centred caesium: neighbours at 5.3 Å, beyond the springs of the first guess."""
+    caesium = Crystal.of(np.eye(3) * 6.15, [55, 55], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    assert caesium.min_distance > CUTOFF
+    row = relax([caesium], SETTINGS, model=model)[0]
+    assert (row.status, row.converged) == (Status.OK, True)
