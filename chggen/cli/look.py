@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from chggen.cli.options import Source
+from chggen.cli.options import ConfigFile, Source
+from chggen.config import load as configfile
 from chggen.config.text import read_yaml
 
 #: Formulas that ``check`` prints of a system.
@@ -16,19 +17,46 @@ _TOLD = 200
 def export(
     source: Source,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="folder of CIFs, or the .extxyz file")
+        Path, typer.Option("--output", "-o", help="folder, or the file (extxyz, json)")
     ] = Path("export"),
-    kind: Annotated[str, typer.Option("--format", "-f", help="cif or extxyz")] = "cif",
+    kind: Annotated[
+        str, typer.Option("--format", "-f", help="cif, poscar, extxyz, json or optimade")
+    ] = "cif",
     ids: Annotated[list[str] | None, typer.Option("--id", help="only these rows")] = None,
     where: Annotated[
         str | None,
         typer.Option(help="only rows that meet this: selected; rank=1; decomposition_energy<0.05"),
     ] = None,
+    cell: Annotated[
+        str | None,
+        typer.Option(
+            help="as-is (P1), primitive or conventional; default: conventional for cif and"
+            " optimade, as-is for the others",
+            show_default=False,
+        ),
+    ] = None,
+    symprec: Annotated[float, typer.Option(help="Å, at which structures are symmetrised")] = 0.1,
+    angle_tolerance: Annotated[float, typer.Option(help="degrees, of the same")] = 10.0,
+    forces: Annotated[
+        bool, typer.Option(help="extxyz: compute forces and stress with the row's potential")
+    ] = False,
+    config: ConfigFile = None,
 ) -> None:
-    """Export structures of a table as CIF files or as one extended XYZ file."""
-    from chggen.tables.export import export as run
+    """Export structures: CIF, POSCAR, extended XYZ, pymatgen's entries, OPTIMADE."""
+    from chggen.export.export import export as run
+    from chggen.export.export import tolerance_of
 
-    typer.echo(run(source, output, kind, ids, where))
+    line = run(
+        source,
+        output,
+        kind,
+        ids,
+        where,
+        tolerance=tolerance_of(kind, cell, symprec, angle_tolerance),
+        forces=forces,
+        potentials=configfile.parse_potentials(config),
+    )
+    typer.echo(line)
 
 
 def show(

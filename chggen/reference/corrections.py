@@ -190,7 +190,8 @@ def _named(rows: Sequence[str]) -> str:
 
 
 @functools.cache
-def _scheme() -> Any:  # noqa: ANN401
+def scheme() -> Any:  # noqa: ANN401
+    """Pymatgen's ``MaterialsProject2020Compatibility``; POTCARs are not asked for."""
     from pymatgen.entries.compatibility import MaterialsProject2020Compatibility
 
     return MaterialsProject2020Compatibility(check_potcar=False)
@@ -220,7 +221,7 @@ def _expected(entry: Corrected, structure: "Structure | None") -> tuple[float, l
             made = ComputedEntry(Composition(entry.counts), 0.0, parameters=given, data=known)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # oxidation states that are guessed
-            adjustments = _scheme().get_adjustments(made)
+            adjustments = scheme().get_adjustments(made)
     except (CompatibilityError, ValueError, TypeError, KeyError, AttributeError):
         return None
     value = sum(float(a.value) for a in adjustments) / made.composition.num_atoms

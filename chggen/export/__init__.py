@@ -1,0 +1,1 @@
+"""Structures of tables in the formats of other programs, each with what its numbers are."""
