@@ -41,7 +41,7 @@ from chggen.evaluation.structures import select
 from chggen.evaluation.tasks import fill, tasks_for
 from chggen.generators.finals import different
 from chggen.generators.ranking import Selecting
-from chggen.potential import load_potential
+from chggen.potential import load_named
 from chggen.potential.energies import energies_per_atom
 from chggen.relaxation.pool import Relaxation, relax
 from chggen.structure.crystal import Crystal
@@ -161,7 +161,7 @@ def draw(
 ) -> tuple[list[Sample], dict[str, float]]:
     """All samples, and CPU seconds: per draw, per ranked draw, per step of one relaxation."""
     generate = settings.generate
-    model = load_potential(settings.relax.potential, precision=settings.relax.precision)
+    model = load_named(settings.relax.potential_name, precision=settings.relax.precision)
     elements = set(read_card(generate.checkpoint)["elements"])
     known = select(settings, elements & volume_elements()).known
     truth = relax([k.crystal for k in known], settings.relax, model=model)

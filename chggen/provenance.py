@@ -48,6 +48,7 @@ RESOURCES = {
     "chggen.reference.reference": ("data/*.csv",),
     "chggen.symmetry.wyckoff": ("data/symmetry_prior.json",),
     "chggen.report.page": ("report/*.html", "report/*.css", "report/*.js"),
+    "chggen.potential.dispersion": ("data/d3_reference.safetensors",),
     "chggen.cells.lattice": ("data/lattice_ranges.json",),
     "chggen.cells.library": ("data/known_cells.parquet",),
     "chggen.cells.volume": ("pretrained/volume.*",),

@@ -16,6 +16,7 @@ from chggen.campaign import dft_checks as verification
 from chggen.campaign.leftover import leftover
 from chggen.campaign.seeds import Shard
 from chggen.config import load as configfile
+from chggen.config.dispersion import split
 from chggen.config.energies import (
     ReferenceConfig,
     check_potential,
@@ -255,7 +256,7 @@ class Campaign:
         named = {
             "generate.ranking_potential": config.generate.ranking_potential,
             "inpaint.ranking_potential": config.inpaint.ranking_potential,
-            "relax.potential": config.relax.potential,
+            "relax.potential": config.relax.potential_name,
         }
         if config.screen.second_potential is not None:
             named["screen.second_potential"] = config.screen.second_potential
@@ -266,10 +267,10 @@ class Campaign:
         section = SECTIONS.get(stage, stage)
         again = {"screen"} if self.config.relax.final is not None else set()
         own = sorted(
-            name
+            split(name)[0]
             for key, name in self._named_potentials.items()
             if (key.startswith(f"{section}.") or (key == "relax.potential" and stage in again))
-            and name in self.config.potentials
+            and split(name)[0] in self.config.potentials
         )
         facts: dict[str, Any] = {
             "potentials": {n: self.config.potentials[n].model_dump(mode="json") for n in own}
@@ -284,7 +285,7 @@ class Campaign:
         return {
             name: [file_digest(path) for path in definition.files]
             for name, definition in self.config.potentials.items()
-            if name in self._named_potentials.values()
+            if name in {split(used)[0] for used in self._named_potentials.values()}
         }
 
     @property
@@ -370,7 +371,7 @@ class Campaign:
                 potential_contract(name, own)
             except ConfigError as error:
                 raise ConfigError(f"config: {key} = '{name}': {error}") from error
-        for name in sorted(set(named.values()) & set(own)):
+        for name in sorted({split(name)[0] for name in named.values()} & set(own)):
             try:
                 check_potential(own[name])
             except ConfigError as error:

@@ -14,6 +14,8 @@ GGA: Final = "GGA/GGA+U"
 R2SCAN: Final = "r2SCAN"
 MP2020: Final = "MP2020"
 NONE: Final = "none"
+#: What the functional of energies with D3(BJ) ends with.
+D3BJ: Final = " + D3(BJ)"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,13 @@ def require_same(first: Contract, first_name: str, second: Contract, second_name
         second_name: whose that is.
     """
     if first != second:
+        hint = ""
+        if first.functional.endswith(D3BJ) != second.functional.endswith(D3BJ):
+            hint = (
+                "; dispersion must be in both or in none: take reference 'potential', whose phases"
+                " are relaxed with it, or relax.dispersion: none"
+            )
         raise ContractError(
             f"{first_name} energies ({first}) cannot be compared with {second_name} ({second})"
+            + hint
         )

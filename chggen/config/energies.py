@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from chggen.config.base import Place, Strict
 from chggen.config.contracts import CHGNET_ROWS, POTENTIALS, UNTRAINED, Contract
+from chggen.config.dispersion import D3_ROWS, dispersed, split
 from chggen.errors import ConfigError
 from chggen.structure.composition import ATOMIC_NUMBERS
 
@@ -138,17 +139,25 @@ def as_reference(value: Any) -> Any:  # noqa: ANN401
 
 
 def potential_contract(name: str, potentials: Potentials) -> Contract:
-    """Contract of a potential; raises :class:`ConfigError` if nothing has that name."""
-    if name in POTENTIALS:
-        return POTENTIALS[name]
-    if name not in potentials:
+    """Contract of a potential, with dispersion if its name has it.
+
+    Raises:
+        ConfigError: nothing has that name, or its functional has no parameters of dispersion.
+    """
+    base, dispersion = split(name)
+    if base in POTENTIALS:
+        contract = POTENTIALS[base]
+    elif base in potentials:
+        contract = potentials[base].contract
+    else:
         known = ", ".join([*POTENTIALS, *potentials])
-        raise ConfigError(f"unknown potential '{name}' (known: {known})")
-    return potentials[name].contract
+        raise ConfigError(f"unknown potential '{base}' (known: {known})")
+    return contract if dispersion == "none" else dispersed(contract, base)
 
 
 def is_chgnet(name: str, potentials: Potentials) -> bool:
-    """Whether a potential is a CHGNet."""
+    """Whether a potential is a CHGNet, with dispersion or without."""
+    name, _ = split(name)
     return name in POTENTIALS or (name in potentials and potentials[name].kind == "chgnet")
 
 
@@ -156,17 +165,20 @@ def untrained_elements(name: str, elements: Iterable[str], potentials: Potential
     """Those of some elements that a potential surely was not trained on.
 
     A user's CHGNet is only asked for elements that it has no row for: what it was fine-tuned
-    on is in its weights, which the job reads. Other kinds are not asked at all.
+    on is in its weights, which the job reads. Other kinds are not asked at all. D3 has no
+    reference values beyond Pu.
 
     Args:
         name: of a potential.
         elements: symbols.
         potentials: section ``potentials`` of the config.
     """
-    if not is_chgnet(name, potentials):
-        return []
+    name, dispersion = split(name)
+    rows = math.inf if dispersion == "none" else D3_ROWS
+    if is_chgnet(name, potentials):
+        rows = min(rows, CHGNET_ROWS)
     unknown = UNTRAINED.get(name, frozenset())
-    heavy = {symbol for symbol in elements if ATOMIC_NUMBERS[symbol] > CHGNET_ROWS}
+    heavy = {symbol for symbol in elements if ATOMIC_NUMBERS[symbol] > rows}
     return sorted(heavy | (set(elements) & unknown), key=ATOMIC_NUMBERS.__getitem__)
 
 
@@ -179,6 +191,7 @@ def check_precision(name: str, precision: str, potentials: Potentials) -> None:
         potentials: section ``potentials`` of the config.
     """
     if precision != "float32" and not is_chgnet(name, potentials):
+        name, _ = split(name)
         kind = potentials[name].kind if name in potentials else name
         instead = "options.precision" if "precision" in OPTIONS.get(kind, ()) else "nothing"
         raise ConfigError(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from chggen.config.base import Count, Place, Places, Positive, Strict, expanded
+from chggen.config.dispersion import Dispersion, joined
 from chggen.config.energies import Words
 
 Bravais = Literal[
@@ -174,6 +175,9 @@ class RelaxConfig(Strict):
     potential: Words = "chgnet-0.3.0"
     """Interatomic potential: ``chgnet-0.3.0``, ``chgnet-0.2.0``, ``chgnet-r2scan`` or a name
     in ``potentials``. Functional and corrections must match the reference."""
+    dispersion: Dispersion = "none"
+    """``d3bj``: add D3(BJ) with the parameters of the potential's functional; name, hash and
+    contract of the potential then say so, and so must the reference (docs/potentials.md)."""
     precision: Literal["float32", "float64"] = "float32"
     """Precision in which a CHGNet computes; in ``float64`` results hardly depend on the batch
     (docs/relaxation.md). Other potentials: ``potentials.NAME.options``."""
@@ -204,6 +208,11 @@ class RelaxConfig(Strict):
     """Tight relaxation, in stage ``screen``, of what passes a first cut: E_d, space group and
     selection come from it. The phases of reference ``potential`` are relaxed by the same
     criteria. ``null``: off."""
+
+    @property
+    def potential_name(self) -> str:
+        """Name of the potential with its dispersion, as tables have it."""
+        return joined(self.potential, self.dispersion)
 
     @property
     def tight(self) -> "RelaxConfig":

@@ -65,7 +65,9 @@ def run(asked: Benchmark, bars: Bars = bar) -> dict[str, Any]:
     card = read_card(settings.generate.checkpoint)
     makers = {name: make(name, settings) for name in settings.generators}
     relax_with = settings.relax
-    model = load_named(relax_with.potential, settings.potentials, precision=relax_with.precision)
+    model = load_named(
+        relax_with.potential_name, settings.potentials, precision=relax_with.precision
+    )
     second = load_named(asked.second, settings.potentials) if asked.second else None
     unknown = _unknown(asked.targets, set(card.get("elements", {})) & volume_elements())
     places = [i for i, why in enumerate(unknown) if not why]

@@ -26,7 +26,7 @@ def reproduction(
     return {
         "checkpoint": {"name": settings.generate.checkpoint, "hash": card["hash"]},
         "potential": {
-            "potential": settings.relax.potential,
+            "potential": settings.relax.potential_name,
             "potential_hash": model.hash,
             "functional": model.contract.functional,
             "corrections": model.contract.corrections,

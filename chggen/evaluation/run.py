@@ -66,7 +66,7 @@ def evaluate(
     lacking = cells_lacking(selection.known, settings)
     makers = {name: make(name, settings) for name in settings.generators}
     model = load_named(
-        settings.relax.potential, settings.potentials, precision=settings.relax.precision
+        settings.relax.potential_name, settings.potentials, precision=settings.relax.precision
     )
     start = time.process_time()
     with bars("relax known structures") as progress:

@@ -19,9 +19,11 @@ from torch import Tensor
 
 from chggen.compute.devices import chosen
 from chggen.config.contracts import NOT_IN_MPTRJ, POTENTIALS
+from chggen.config.dispersion import split
 from chggen.config.energies import PotentialConfig, Potentials, check_potential, model_args
 from chggen.errors import CheckpointError, ConfigError
 from chggen.potential.chgnet.model import CHGNetModel
+from chggen.potential.dispersion import Dispersed
 from chggen.potential.foreign import load_foreign
 from chggen.potential.interface import NamedPotential
 from chggen.provenance import digest
@@ -49,15 +51,20 @@ def load_named(
     """Load any potential that a config can name.
 
     Args:
-        name: a key of :data:`chggen.config.contracts.POTENTIALS` or of ``potentials``.
+        name: a key of :data:`chggen.config.contracts.POTENTIALS` or of ``potentials``; with
+            ``+d3bj`` at its end D3(BJ) is added.
         potentials: section ``potentials`` of the config.
         device: where to compute; None for :func:`chggen.compute.devices.chosen`.
         precision: ``float32`` or ``float64``, of CHGNets; others have an option of their own.
 
     Raises:
         CheckpointError: for an unknown name, a missing package or an unfit file.
+        ConfigError: dispersion is asked for, and the functional has no parameters.
     """
     device = chosen() if device is None else device
+    name, dispersion = split(name)
+    if dispersion != "none":
+        return Dispersed(load_named(name, potentials, device, precision))
     if name in FILES or name not in potentials:
         return load_potential(name, device, precision, known=(*FILES, *potentials))
     definition = potentials[name]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from chggen.config.stages import RelaxConfig
 from chggen.errors import Status
-from chggen.potential import SimState, load_potential
+from chggen.potential import SimState, load_named
 from chggen.potential.evaluation import Evaluator, Output, Potential
 from chggen.potential.interface import (
     MAX_NEIGHBOURS,
@@ -100,7 +100,9 @@ def relax(
         how much in which precision.
     """
     potential = (
-        load_potential(settings.potential, precision=settings.precision) if model is None else model
+        load_named(settings.potential_name, precision=settings.precision)
+        if model is None
+        else model
     )
     masks = list(movable or []) if settings.fix_host else []
     criteria = Criteria(

@@ -48,7 +48,7 @@ def relax(
     rows = parquet.read(source, name)
     good = [i for i, row in enumerate(rows) if row["status"] == Status.OK and has_structure(row)]
     check_precision(settings.potential, settings.precision, potentials)
-    model = load_named(settings.potential, potentials, precision=settings.precision)
+    model = load_named(settings.potential_name, potentials, precision=settings.precision)
     guests = [_guests(rows[i]) for i in good] if name == "inpainted" else None
     crystals = [Crystal.from_row(rows[i]) for i in good]
     folder = Path(output).with_name(f"{OUTPUTS[name]}_trajectories")
