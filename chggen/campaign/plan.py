@@ -37,6 +37,9 @@ from chggen.structure import files as structurefiles
 SHARD_STAGES = ("generate", "relax", "refine", "inpaint", "rerelax")
 SYSTEM_STAGES = ("choose", "reference", "screen", "submit", "calculate", "collect", "report")
 
+#: What a shard has only where guests are placed again.
+_FRAMEWORK_TABLES = ("refined", "inpainted", "rerelaxed")
+
 #: Sections of the config behind stages that have none of their own name.
 SECTIONS = {
     "rerelax": "relax",
@@ -103,7 +106,9 @@ class Campaign:
         ]
 
     def tables(self, system: str, table: str) -> list[str]:
-        """Paths of one table of every shard of a system."""
+        """Paths of one table of every shard of a system; none of a stage that is not run."""
+        if table in _FRAMEWORK_TABLES and not self.config.inpaint.draws:
+            return []
         return [
             f"{self.results}/{s.folder}/{table}.parquet" for s in self.shards if s.system == system
         ]

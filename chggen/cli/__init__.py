@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from chggen.cli import dft, library, look, model, reference, shard, system, workflow
+from chggen.cli import dft, library, look, model, predict, reference, shard, system, workflow
 from chggen.errors import ChggenError
 
 # stages import torch and pymatgen, which take seconds: each command imports its own
@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 
 for command in (
+    predict.predict,
+    predict.new,
     shard.generate,
     shard.relax,
     system.choose,

@@ -295,8 +295,9 @@ class InpaintConfig(Strict):
     ``fast``: a noise level per atom, hosts clean, no resampling (29 per draw)."""
     resampling: Count = 3
     """For ``paper``: number of passes per noise level (r)."""
-    draws: Count = 3
-    """Structures per framework."""
+    draws: Annotated[int, Field(ge=0, le=2**31 - 1)] = 3
+    """Structures per framework; 0: no frameworks and no guests, the campaign ends with the
+    generated structures."""
     candidates: Count = 8
     """Draws per structure; the one of lowest energy is kept (``finalists``)."""
     ranking_potential: Words = "chgnet-0.3.0"

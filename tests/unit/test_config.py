@@ -72,7 +72,7 @@ BAD = [
     ("relax/potential", "chgnet-9", ["relax.potential", "chgnet-9"]),
     ("relax/potential", "chgnet-r2scan", ["reference", "r2SCAN", "MP2020"]),
     ("refine/max_displacement", -0.5, ["refine.max_displacement", "-0.5"]),
-    ("inpaint/draws", 0, ["inpaint.draws", "0"]),
+    ("inpaint/draws", -1, ["inpaint.draws", "-1"]),
     ("generate/checkpoint", "missing.safetensors", ["generate.checkpoint", "missing.safetensors"]),
     ("generate/lattice", {"ratio": [1.5, 0.5]}, ["generate.lattice", "1.5"]),
     ("seed", -1, ["seed", "-1"]),
