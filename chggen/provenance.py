@@ -45,6 +45,7 @@ PACKAGES = (
 
 #: Files in the package that modules read: data and templates are as good as code.
 RESOURCES = {
+    "chggen.reference.energy_table": ("data/phases_*.parquet",),
     "chggen.reference.reference": ("data/*.csv",),
     "chggen.symmetry.wyckoff": ("data/symmetry_prior.json",),
     "chggen.report.page": ("report/*.html", "report/*.css", "report/*.js"),

@@ -29,12 +29,9 @@ def check(config: Config, name: str) -> None:
     """Raise :class:`ConfigError` if the DFT settings of a system are inconsistent."""
     system, dft = config.systems[name], config.dft
     where = f"config: systems.{name}"
-    if dft.calculates_phases and system.phases is None and system.reference.source != "potential":
+    if dft.calculates_phases and system.phases is None:
         key = "engine = 'gpaw'" if dft.engine == "gpaw" else "competing_phases = 'calculate'"
-        raise ConfigError(
-            f"{where}.phases: dft.{key} needs structures of the competing phases, or"
-            " reference 'potential'"
-        )
+        raise ConfigError(f"{where}.phases: dft.{key} needs structures of the competing phases")
     if dft.calculates_phases and system.phases is not None:
         try:
             structurefiles.check(system.phases)

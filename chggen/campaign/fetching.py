@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from chggen.config.energies import ReferenceConfig
 from chggen.config.model import Config
 from chggen.errors import ContractError, ReferenceCoverageError
+from chggen.reference.computed import load_competing
+from chggen.reference.energy_table import read, require_hash
 from chggen.reference.project import Client, materials_project
 from chggen.reference.reference import cache_path, load_reference, project_entries
 
@@ -41,9 +43,7 @@ def fetch(config: Config, client: Client | None = materials_project) -> list[str
     for name, system in config.systems.items():
         for key, reference in references(config, name):
             where = f"systems.{name}.{key}"
-            fetched = reference.source == "materials-project" or (
-                reference.source == "potential" and system.phases is None
-            )
+            fetched = reference.source == "materials-project"
             if fetched and client is None and not cache_path(reference, system.elements).is_file():
                 continue
             try:
@@ -52,6 +52,8 @@ def fetch(config: Config, client: Client | None = materials_project) -> list[str
                     warning = project_entries(reference, system.elements, asked).warning
                 elif reference.source == "file":
                     warning = load_reference(reference, system.elements).partial
+                elif reference.source == "potential" and system.phases is None:
+                    warning = _of_table(config, reference, system.elements)
                 else:
                     warning = None
             except (ReferenceCoverageError, ContractError) as error:
@@ -59,3 +61,18 @@ def fetch(config: Config, client: Client | None = materials_project) -> list[str
             if warning:
                 warnings.append(f"{where}: {warning}")
     return warnings
+
+
+def _of_table(config: Config, reference: ReferenceConfig, elements: set[str]) -> str | None:
+    """Check a table of energies against the weights of the potential; gives its warning.
+
+    Raises:
+        ReferenceCoverageError: it is of another potential.
+    """
+    from chggen.potential import load_named
+
+    relax = config.relax
+    model = load_named(relax.potential, config.potentials, precision=relax.precision)
+    if reference.path is not None:
+        require_hash(read(reference.path), relax.potential, model.hash)
+    return load_competing(reference, elements, potential=model.hash, relax=relax).partial

@@ -115,7 +115,8 @@ class Campaign:
 
     def referenced(self, system: str) -> list[str]:
         """Path of a system's relaxed competing phases, where its reference is made of them."""
-        if self.config.systems[system].reference.source != "potential":
+        chosen = self.config.systems[system]
+        if chosen.reference.source != "potential" or chosen.phases is None:
             return []
         return [f"{self.results}/{system}/referenced.parquet"]
 
@@ -347,7 +348,10 @@ class Campaign:
                         f"{where}.compositions: {key} = '{potential}' was not trained on"
                         f" {', '.join(unknown)}"
                     )
-            problem = coverage_problem(system.reference, elements, system.phases)
+            contract = potential_contract(self.config.relax.potential, self.config.potentials)
+            problem = coverage_problem(
+                system.reference, elements, system.phases, self.config.relax, contract
+            )
             if problem:
                 raise ConfigError(f"{where}.reference: {problem}")
             checks.contracts(self.config, name)

@@ -65,26 +65,37 @@ def show(
     ] = None,
     path: Annotated[
         Path | None,
-        typer.Option(help="file of entries; for source potential: table referenced.parquet"),
+        typer.Option(
+            help="file of entries; for source potential: table of reference build or relax"
+        ),
     ] = None,
     functional: Annotated[str | None, typer.Option(help="GGA/GGA+U or r2SCAN")] = None,
+    potential: Annotated[
+        str | None,
+        typer.Option(
+            help="for source potential: whose table of the package; default: the config's"
+        ),
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
     """Print the phases of a reference, their stability and their energies."""
+    from chggen.config.stages import RelaxConfig
     from chggen.reference.computed import load_competing
 
     chosen = _chosen(system, config)
     given = dict(chosen.reference)
-    referenced = chosen.referenced
     if source == "potential" or (source is None and given.get("source") == "potential"):
-        referenced, path = path or referenced, None
+        path = path or (chosen.referenced if chosen.phases else given.get("path"))
     elif path is not None:
         given["source"] = "file"
     given |= {"source": source or given.get("source", "builtin"), "functional": functional}
-    given |= {"path": path or (given.get("path") if given["source"] == "file" else None)}
+    own = given.get("path") if given["source"] in {"file", "potential"} else None
+    given |= {"path": path or own}
     words = [f"{key}={json.dumps(str(value))}" for key, value in given.items() if value is not None]
     reference = configfile.parse_section(ReferenceConfig, "reference", None, words)
-    _print(load_competing(reference, chosen.elements, referenced))
+    relax = configfile.parse_section(RelaxConfig, "relax", config)
+    named = potential or relax.potential
+    _print(load_competing(reference, chosen.elements, potential=named, relax=relax))
 
 
 def _print(reference: "Reference") -> None:
@@ -147,3 +158,50 @@ def relax(
             phases=phases or chosen.phases,
             potentials=configfile.parse_potentials(config),
         )
+
+
+@app.command("build")
+def build(
+    structures: Annotated[
+        Path,
+        typer.Argument(
+            help="known phases: folder of CIFs, extxyz, CSV or Parquet; tables may have the columns"
+            " material_id and e_above_hull (eV/atom). The .parts folder of another build:"
+            " start from its relaxed structures",
+            show_default=False,
+        ),
+    ],
+    output: Output = Path("phases.parquet"),
+    max_above_hull: Annotated[
+        float, typer.Option(min=0, help="eV/atom; where the structures say it")
+    ] = 0.1,
+    max_atoms: Annotated[int, typer.Option(min=1, help="in a cell")] = 40,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="time for this call; the next one goes on")
+    ] = None,
+    source: Annotated[str, typer.Option(help="where the structures come from")] = "",
+    config: ConfigFile = None,
+    changes: Changes = None,
+) -> None:
+    """Make a table of energies of known phases by your potential, for reference 'potential'.
+
+    Elements and the lowest phase of each composition come first. Killed or out of time, the
+    same command goes on (--set changes section relax).
+    """
+    from chggen.config.stages import RelaxConfig
+    from chggen.stages.reference_table import reference_table
+
+    settings = configfile.parse_section(RelaxConfig, "relax", config, changes or ())
+    with bar("reference build") as progress:
+        numbers = reference_table(
+            structures,
+            output,
+            settings,
+            max_above_hull,
+            max_atoms,
+            minutes,
+            source,
+            progress,
+            potentials=configfile.parse_potentials(config),
+        )
+    typer.echo(json.dumps(numbers))

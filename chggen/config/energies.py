@@ -106,14 +106,15 @@ class ReferenceConfig(Strict):
 
     source: Literal["builtin", "file", "materials-project", "potential"] = "builtin"
     """``builtin`` (tables in the package), ``file`` (your own), ``materials-project``, or
-    ``potential``: ``relax.potential`` relaxes the structures of ``systems.NAME.phases``, or
-    of the Materials Project where that is not given."""
+    ``potential``: energies of ``relax.potential`` itself, of the structures of
+    ``systems.NAME.phases`` where that is given, else of a table of known phases."""
     path: Place | None = None
-    """For ``file``: CSV of formation energies or JSON of ComputedEntries."""
+    """For ``file``: CSV of formation energies or JSON of ComputedEntries. For ``potential``: table
+    that ``chggen reference build`` (or ``relax``) made; default: that in the package."""
     functional: Words = "GGA/GGA+U"
     """Functional of the reference energies (``GGA/GGA+U``, ``r2SCAN``; for ``file`` also
-    another text); must match the potential's. For ``potential``: of the Materials Project's
-    entries whose structures are taken; the energies are the potential's own."""
+    another text); must match the potential's. For ``potential`` in ``chggen reference relax``:
+    of the Materials Project's entries whose structures are taken."""
     corrections: Literal["MP2020", "none"] | None = None
     """Corrections in the energies; default MP2020 for GGA/GGA+U, none for others."""
     cache: Place = Path("references")
@@ -121,8 +122,12 @@ class ReferenceConfig(Strict):
 
     @model_validator(mode="after")
     def _file_has_path(self) -> Self:
-        if (self.source == "file") != (self.path is not None):
-            raise ValueError("'path' is required by source 'file' and not allowed otherwise")
+        required = self.source == "file"
+        if self.source != "potential" and required != (self.path is not None):
+            raise ValueError(
+                "'path' is required by source 'file', may be given for 'potential', and is not"
+                " allowed otherwise"
+            )
         if self.source != "file" and self.functional not in {"GGA/GGA+U", "r2SCAN"}:
             raise ValueError(f"functional '{self.functional}': GGA/GGA+U or r2SCAN, or a 'file'")
         return self

@@ -12,7 +12,9 @@ from typing import Any
 
 from chggen.config.contracts import Contract
 from chggen.config.energies import ReferenceConfig
+from chggen.config.stages import RelaxConfig
 from chggen.errors import ReferenceCoverageError, Status
+from chggen.reference.energy_table import looser_campaign, missing_element, read, shipped_table
 from chggen.reference.files import Phase, formation_energy
 from chggen.reference.reference import Reference, load_reference, without_compounds
 from chggen.structure import composition as comp
@@ -21,6 +23,9 @@ from chggen.tables import parquet
 
 #: Phases that a warning names.
 _MOST_NAMED = 6
+#: A phase closer to the hull than this (eV/atom) is on it.
+_ON_HULL = 1e-8
+_RELAXED = frozenset({Status.OK, Status.NOT_CONVERGED})
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -29,6 +34,8 @@ def load_competing(
     config: ReferenceConfig,
     elements: Iterable[str],
     referenced: str | Path | None = None,
+    potential: str | None = None,
+    relax: RelaxConfig | None = None,
 ) -> Reference:
     """Reference of a system from any source.
 
@@ -36,6 +43,9 @@ def load_competing(
         config: which source.
         elements: the system's.
         referenced: table of that name, for source ``potential``.
+        potential: name or hash, which chooses among the package's tables for that source
+            where the config has no ``path``; None: that of ``relax``.
+        relax: section ``relax`` of the structures that are judged; None: its defaults.
 
     Raises:
         ReferenceCoverageError, ContractError: see :func:`.load_reference`.
@@ -43,6 +53,11 @@ def load_competing(
     """
     if config.source == "potential" and referenced is not None:
         return relaxed_reference(referenced, elements)
+    if config.source == "potential":
+        path = config.path
+        if path is None:
+            path = shipped_table(potential or (relax or RelaxConfig()).potential).path
+        return table_reference(path, elements, relax)
     return load_reference(config, elements)
 
 
@@ -61,8 +76,7 @@ def relaxed_reference(path: str | Path, elements: Iterable[str]) -> Reference:
     system = set(elements)
     require_elements(rows, system)
     inside = [r for r in rows if system.issuperset(_counts(r["composition"]))]
-    relaxed = {Status.OK, Status.NOT_CONVERGED}
-    usable = [r for r in inside if r["energy_per_atom"] is not None and r["status"] in relaxed]
+    usable = [r for r in inside if r["energy_per_atom"] is not None and r["status"] in _RELAXED]
     ground, phases = _phases(usable, "energy_per_atom")
     warnings = [
         _lost(inside, lambda row: row["status"] == Status.OK, "relax", "E_d"),
@@ -77,6 +91,71 @@ def relaxed_reference(path: str | Path, elements: Iterable[str]) -> Reference:
         partial="; ".join(w for w in warnings if w) or None,
         structures={r["label"]: Crystal.from_row(r).to_structure() for r in usable},
         potential=header["potential_hash"],
+    )
+
+
+def table_reference(
+    path: Path, elements: Iterable[str], relax: RelaxConfig | None = None
+) -> Reference:
+    """Reference of a table of energies by one potential (:mod:`.energy_table`).
+
+    Args:
+        path: of table ``phases`` or ``referenced``.
+        elements: the system's.
+        relax: section ``relax`` of the structures that are judged, if it is known.
+
+    Raises:
+        ReferenceCoverageError: damaged, or an element has no phase that relaxed to the end.
+    """
+    system, table = set(elements), read(path)
+    if table.kind == "referenced":
+        return relaxed_reference(path, system)
+    inside = table.rows(system)
+    problem = missing_element(inside, system, table)
+    if problem:
+        raise ReferenceCoverageError(problem)
+    usable = [r for r in inside if r["energy_per_atom"] is not None and r["status"] in _RELAXED]
+    ground, phases = _phases(usable, "energy_per_atom")
+    warnings = [
+        _lost(inside, lambda row: row["status"] == Status.OK, "relax", "E_d"),
+        _not_there(system, phases),
+        looser_campaign(table, relax) if relax is not None else None,
+    ]
+    return Reference(
+        name=f"{table.source}, relaxed by {table.potential}",
+        date=table.date,
+        contract=table.contract,
+        elements=ground,
+        phases=phases,
+        partial="; ".join(w for w in warnings if w) or None,
+        potential=table.potential_hash,
+    )
+
+
+def _not_there(system: set[str], phases: Sequence[Phase]) -> str | None:
+    """Warning about stable compositions of the builtin table without a phase in this one."""
+    from chggen.reference.hull import hull_formation_energy
+
+    try:
+        known = load_reference(ReferenceConfig(), system)
+    except ReferenceCoverageError:  # nothing to compare with
+        return without_compounds(system, phases)
+    there = {phase.composition for phase in phases}
+    lacking = sorted(
+        {
+            p.composition
+            for p in known.phases
+            if p.composition not in there | system
+            and p.formation_energy_per_atom
+            <= hull_formation_energy(known, p.composition) + _ON_HULL
+        }
+    )
+    if not lacking:
+        return None
+    more = ", …" if len(lacking) > _MOST_NAMED else ""
+    return (
+        f"the table has no phase of {len(lacking)} compositions that are known to be stable"
+        f" ({', '.join(lacking[:_MOST_NAMED])}{more}); where they compete, E_d is underestimated"
     )
 
 

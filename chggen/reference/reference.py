@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Final
 
 from chggen.config.contracts import GGA, MP2020, NONE, Contract
 from chggen.config.energies import ReferenceConfig
+from chggen.config.stages import RelaxConfig
 from chggen.errors import ConfigError, ContractError, ReferenceCoverageError
+from chggen.reference.energy_table import table_problem
 from chggen.reference.entries import Entries, checked_entries, read_entries
 from chggen.reference.files import Phase, Record, is_table, phases_of_records, read_table, records
 from chggen.reference.project import Client, download, materials_project
@@ -83,7 +85,11 @@ def contract_of(config: ReferenceConfig) -> Contract:
 
 
 def coverage_problem(
-    config: ReferenceConfig, elements: Iterable[str], phases: Path | None = None
+    config: ReferenceConfig,
+    elements: Iterable[str],
+    phases: Path | None = None,
+    relax: RelaxConfig | None = None,
+    contract: Contract | None = None,
 ) -> str | None:
     """Why a reference does not cover a chemical system, in one line; None if it does.
 
@@ -92,11 +98,15 @@ def coverage_problem(
     Args:
         config: which source.
         elements: the system's elements.
-        phases: structures for source ``potential``; None for the Materials Project's.
+        phases: structures for source ``potential``; None for a table of energies.
+        relax: section ``relax``, which such a table has to fit; None for its defaults.
+        contract: of the potential, likewise; None if it is not known.
     """
     system = set(elements)
     if config.source == "potential" and phases is not None:
         return _structures_problem(phases, system)
+    if config.source == "potential":
+        return table_problem(config.path, system, relax or RelaxConfig(), contract)
     if config.source == "builtin":
         return _builtin_problem(contract_of(config), system)
     if config.path is not None:

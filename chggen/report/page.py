@@ -132,7 +132,7 @@ def render(
             outcomes,
             rates,
             headers,
-            load_phases(chosen.reference, chosen.elements, files.referenced),
+            load_phases(chosen.reference, chosen.elements, files.referenced, config.relax),
         ),
         **_facts(system, config, headers),
     }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from chggen.config.energies import ReferenceConfig
+from chggen.config.stages import RelaxConfig
 from chggen.errors import ChggenError
 from chggen.structure import composition as comp
 
@@ -88,7 +89,10 @@ class Loaded:
 
 
 def load_phases(
-    config: ReferenceConfig, elements: set[str], referenced: str | Path | None = None
+    config: ReferenceConfig,
+    elements: set[str],
+    referenced: str | Path | None = None,
+    relax: RelaxConfig | None = None,
 ) -> Loaded:
     """Competing phases for the hull plots; what cannot be read does not stop the report.
 
@@ -96,12 +100,13 @@ def load_phases(
         config: reference of the system.
         elements: of the system.
         referenced: table of that name, where the reference is the potential itself.
+        relax: section ``relax`` of the config; None for its defaults.
     """
     from chggen.reference.computed import load_competing
     from chggen.reference.hull import phase_diagram
 
     try:
-        reference = load_competing(config, elements, referenced)
+        reference = load_competing(config, elements, referenced, relax=relax)
         phases = phases_of(phase_diagram(reference), elements)
     except (ChggenError, OSError, ValueError) as error:
         return Loaded(None, str(error).partition("\n")[0] or type(error).__name__)

@@ -62,7 +62,9 @@ def screen(  # noqa: PLR0913
     """
     parents = [row for path in sources for row in parquet.read(path, parquet.table_name(path))]
     elements = {e for row in parents for e in comp.parse_formula(row["composition"])}
-    competing = load_competing(reference, elements, referenced)
+    hashes = {row["potential_hash"] for row in parents if row["potential_hash"]}
+    potential = next(iter(sorted(hashes)), None)
+    competing = load_competing(reference, elements, referenced, potential, relax)
     level = second or SecondLevel()
     draws = [row for path in inpainted for row in parquet.read(path, "inpainted")]
     frame = _frame(parents, draws, competing)

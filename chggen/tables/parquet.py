@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from chggen.errors import Status, TableError
@@ -19,6 +20,8 @@ from chggen.tables.schema import REQUIRED, SCHEMA_VERSION, SCHEMAS
 
 Row = dict[str, Any]
 _HEADER = b"chggen"
+#: Columns with fewer values than this are best written as numbers into a dictionary.
+_FEW = 1000
 
 
 def write(
@@ -27,6 +30,8 @@ def write(
     rows: Sequence[Mapping[str, Any]],
     header: Mapping[str, Any],
     level: int | None = None,
+    *,
+    compact: bool = False,
 ) -> None:
     """Write rows as a table, atomically; missing columns become null.
 
@@ -36,6 +41,8 @@ def write(
         rows: columns by name.
         header: JSON-like (digests, versions, settings); goes into the file's footer.
         level: of the compression (zstd); default: the fast one.
+        compact: choose the encoding of each column by its values, for tables that go into
+            a package.
 
     Raises:
         TableError: unknown columns, wrong types, a null in a required column or an unknown
@@ -46,7 +53,24 @@ def write(
     footer = {_HEADER: json.dumps(dict(header), sort_keys=True).encode()}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **footer})
     with replacing(path) as unfinished, unfinished.open("wb") as file:
-        pq.write_table(table, file, compression="zstd", compression_level=level)
+        pq.write_table(
+            table,
+            file,
+            compression="zstd",
+            compression_level=level,
+            **(_encodings(table) if compact else {}),
+        )
+
+
+def _encodings(table: pa.Table) -> dict[str, Any]:
+    """Options of the writer: a dictionary where values recur, else the encoding of the type."""
+    few = [n for n in table.column_names if pc.count_distinct(table[n]).as_py() < _FEW]
+    others = {
+        field.name: "BYTE_STREAM_SPLIT" if pa.types.is_floating(field.type) else "DELTA_BYTE_ARRAY"
+        for field in table.schema
+        if field.name not in few and (pa.types.is_floating(field.type) or field.type == pa.string())
+    }
+    return {"use_dictionary": few, "column_encoding": others}
 
 
 def from_rows(name: str, rows: Sequence[Mapping[str, Any]], where: object = "") -> pa.Table:
@@ -94,7 +118,10 @@ def read_table(path: str | Path, name: str, columns: Sequence[str] | None = None
     try:
         schema = pq.read_schema(path)
         _require_schema(path, schema, name)
-        table = pq.read_table(path, columns=columns, partitioning=None)
+        # pq.read_table would import pandas
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns=columns)
+            table = table if columns is None else table.select(list(columns))
     except (pa.ArrowInvalid, OSError) as error:
         line = str(error).splitlines()[0]
         raise TableError(f"{path}: not a readable Parquet file ({line})") from error

@@ -10,7 +10,7 @@ from typing import Final
 import pyarrow as pa
 
 from chggen.tables.columns import BOOL, CELL, F64, I32, I64, STR, VECTOR, Column
-from chggen.tables.libraries import PROTOTYPES
+from chggen.tables.libraries import PART, PHASES, PLAN, PROTOTYPES
 from chggen.tables.summaries import CHOICE, REPORT
 
 SCHEMA_VERSION: Final = 2
@@ -367,6 +367,9 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
         "evaluated": (IDENTITY, STRUCTURE, EVALUATION, RELAXATION),
         "report": (REPORT,),
         "prototypes": (PROTOTYPES,),
+        "phases": (PHASES,),
+        "planned_phases": (PLAN, STRUCTURE),
+        "built_phases": (PART, STRUCTURE, CONTRACT),
     }.items()
 }
 

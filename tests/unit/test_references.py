@@ -18,9 +18,10 @@ from chggen.config.energies import PotentialConfig, ReferenceConfig
 from chggen.config.screening import ScreenConfig
 from chggen.config.stages import FinalConfig, RelaxConfig
 from chggen.errors import ConfigError, ContractError, ReferenceCoverageError, Status
-from chggen.reference.computed import load_competing, relaxed_reference
+from chggen.reference.computed import relaxed_reference
 from chggen.reference.hull import decomposition
-from chggen.reference.reference import KEY_VARIABLE, cache_path, coverage_problem, load_reference
+from chggen.reference.reference import KEY_VARIABLE, cache_path, load_reference
+from chggen.reference.structures import given_phases
 from chggen.stages.reference import reference
 from chggen.stages.relax import relax
 from chggen.stages.screen import screen
@@ -202,11 +203,6 @@ def test_another_potential_than_the_references_is_refused(referenced: Path, tmp_
         screen([source], tmp_path / "s.parquet", POTENTIAL, ScreenConfig(), referenced=referenced)
 
 
-def test_without_the_table_it_says_what_to_do() -> None:
-    with pytest.raises(ReferenceCoverageError, match="chggen reference relax"):
-        load_competing(POTENTIAL, {"Zn", "S"})
-
-
 # --- structures of the Materials Project ------------------------------------------------
 
 
@@ -215,7 +211,8 @@ def test_structures_of_the_materials_project(
 ) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     config = ReferenceConfig(source="potential", cache=tmp_path / "cache")
-    assert KEY_VARIABLE in str(coverage_problem(config, SYSTEM))
+    with pytest.raises(ReferenceCoverageError, match=KEY_VARIABLE):
+        given_phases(config, SYSTEM, None)
     path = cache_path(config, SYSTEM)
     path.parent.mkdir()
     entries = [
@@ -226,7 +223,6 @@ def test_structures_of_the_materials_project(
     ]
     content = {"source": "Materials Project GGA_GGA+U", "date": "2026-01-02", "entries": entries}
     path.write_text(json.dumps(content, cls=MontyEncoder))
-    assert coverage_problem(config, SYSTEM) is None
     output = run(None, tmp_path, config=config)
     rows = {row["label"]: row for row in parquet.read(output, "referenced")}
     assert [rows[f"mp-{i}"]["status"] for i in (1, 2, 3, 4)] == ["ok"] * 3 + ["failed"]
