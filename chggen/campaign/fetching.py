@@ -72,7 +72,7 @@ def _of_table(config: Config, reference: ReferenceConfig, elements: set[str]) ->
     from chggen.potential import load_named
 
     relax = config.relax
-    model = load_named(relax.potential, config.potentials, precision=relax.precision)
+    model = load_named(relax.potential_name, config.potentials, precision=relax.precision)
     if reference.path is not None:
-        require_hash(read(reference.path), relax.potential, model.hash)
+        require_hash(read(reference.path), relax.potential_name, model.hash)
     return load_competing(reference, elements, potential=model.hash, relax=relax).partial

@@ -348,7 +348,7 @@ class Campaign:
                         f"{where}.compositions: {key} = '{potential}' was not trained on"
                         f" {', '.join(unknown)}"
                     )
-            contract = potential_contract(self.config.relax.potential, self.config.potentials)
+            contract = potential_contract(named["relax.potential"], self.config.potentials)
             problem = coverage_problem(
                 system.reference, elements, system.phases, self.config.relax, contract
             )

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from chggen.config.contracts import POTENTIALS, Contract
+from chggen.config.dispersion import split
 from chggen.config.stages import RelaxConfig
 from chggen.errors import ReferenceCoverageError, Status, TableError
 from chggen.tables import parquet
@@ -142,19 +143,21 @@ def table_problem(
         contract: of the potential; None if it is not known.
     """
     try:
-        table = shipped_table(relax.potential) if path is None else read(path)
+        table = shipped_table(relax.potential_name) if path is None else read(path)
         rows = table.rows(elements)
     except ReferenceCoverageError as error:
         return str(error)
     if contract is not None and contract != table.contract:
         return (
             f"'{table.path.name}' has energies of {table.potential} ({table.contract}), not of"
-            f" relax.potential = '{relax.potential}' ({contract}): run {BUILD} with it"
+            f" relax.potential = '{relax.potential_name}' ({contract}): run {BUILD} with it"
         )
-    if {relax.potential, table.potential} <= set(POTENTIALS) and relax.potential != table.potential:
+    # a name of the package has one hash; what a user's is of, only its weights say
+    ours = all(split(n)[0] in POTENTIALS for n in (relax.potential_name, table.potential))
+    if ours and relax.potential_name != table.potential:
         return (
             f"'{table.path.name}' has energies of {table.potential}, not of relax.potential ="
-            f" '{relax.potential}': run {BUILD} with it"
+            f" '{relax.potential_name}': run {BUILD} with it"
         )
     tight = relax.tight
     if _looser(table.fmax, tight.fmax) or (tight.relax_cell and _looser(table.smax, tight.smax)):
