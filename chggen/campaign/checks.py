@@ -8,7 +8,8 @@ from typing import Any
 
 from chggen.config.base import paths_of
 from chggen.config.contracts import require_same
-from chggen.config.energies import potential_contract
+from chggen.config.dispersion import split
+from chggen.config.energies import check_potential, check_precision, potential_contract
 from chggen.config.model import Config
 from chggen.config.stages import GenerateConfig
 from chggen.diffusion.card import require_cell_head, unknown_elements
@@ -32,6 +33,33 @@ def size(config: Config) -> None:
             f"config: systems: {shards:,} shards (compositions x lattice_seeds); a workflow"
             f" takes at most {_MOST_SHARDS:,}: more structures go into lattices_per_seed"
         )
+
+
+def potentials(config: Config, named: Mapping[str, str]) -> None:
+    """Potentials that are named exist, and their files are there.
+
+    Args:
+        config: of the campaign.
+        named: name of a potential by the key that names it.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    own = config.potentials
+    for key, name in named.items():
+        try:
+            potential_contract(name, own)
+        except ConfigError as error:
+            raise ConfigError(f"config: {key} = '{name}': {error}") from error
+    for name in sorted({split(name)[0] for name in named.values()} & set(own)):
+        try:
+            check_potential(own[name])
+        except ConfigError as error:
+            raise ConfigError(f"config: potentials.{name}.{error}") from error
+    try:
+        check_precision(config.relax.potential, config.relax.precision, own)
+    except ConfigError as error:
+        raise ConfigError(f"config: {error}") from error
 
 
 def training(config: Config) -> None:

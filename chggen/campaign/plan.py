@@ -17,13 +17,7 @@ from chggen.campaign.leftover import leftover
 from chggen.campaign.seeds import Shard
 from chggen.config import load as configfile
 from chggen.config.dispersion import split
-from chggen.config.energies import (
-    ReferenceConfig,
-    check_potential,
-    check_precision,
-    potential_contract,
-    untrained_elements,
-)
+from chggen.config.energies import ReferenceConfig, untrained_elements
 from chggen.config.model import Config
 from chggen.config.stages import GENERATORS, generator_plugins
 from chggen.config.text import read_yaml
@@ -337,7 +331,8 @@ class Campaign:
         checks.size(self.config)
         checks.training(self.config)
         checks.known_cells(self.config)
-        named = self._check_potentials()
+        named = self._named_potentials
+        checks.potentials(self.config, named)
         for name, system in self.config.systems.items():
             where = f"config: systems.{name}"
             elements = system.elements
@@ -371,25 +366,6 @@ class Campaign:
                     " cannot impose a space group"
                 )
         checks.generation(self.config.generate)
-
-    def _check_potentials(self) -> dict[str, str]:
-        """Names, definitions and files; gives the keys that name a potential."""
-        named, own = self._named_potentials, self.config.potentials
-        for key, name in named.items():
-            try:
-                potential_contract(name, own)
-            except ConfigError as error:
-                raise ConfigError(f"config: {key} = '{name}': {error}") from error
-        for name in sorted({split(name)[0] for name in named.values()} & set(own)):
-            try:
-                check_potential(own[name])
-            except ConfigError as error:
-                raise ConfigError(f"config: potentials.{name}.{error}") from error
-        try:
-            check_precision(self.config.relax.potential, self.config.relax.precision, own)
-        except ConfigError as error:
-            raise ConfigError(f"config: {error}") from error
-        return named
 
     def _check_checkpoints(self, elements: set[str]) -> None:
         for stage in ("generate", "inpaint"):
