@@ -17,7 +17,7 @@ from chggen.campaign.leftover import leftover
 from chggen.campaign.seeds import Shard
 from chggen.config import load as configfile
 from chggen.config.dispersion import split
-from chggen.config.energies import ReferenceConfig, untrained_elements
+from chggen.config.energies import ReferenceConfig, potential_contract, untrained_elements
 from chggen.config.model import Config
 from chggen.config.stages import GENERATORS, generator_plugins
 from chggen.config.text import read_yaml

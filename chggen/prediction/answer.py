@@ -65,8 +65,8 @@ def known(row: Mapping[str, Any]) -> str:
     """What is known of a structure: a phase that it is, a prototype that it shares, or new."""
     if row.get("known_phase"):
         return f"known as {row['known_phase']}"
-    if row.get("known_prototype"):
-        return f"same prototype as {row['known_prototype']}"
+    if row.get("prototype_of"):
+        return f"new, same prototype as {row['prototype_of']}"
     return "new"
 
 
