@@ -244,10 +244,14 @@ def test_predict_tells_the_uncertainty_where_there_is_one() -> None:
 
 def test_new_suggests_formulas() -> None:
     assert {"LiPS3", "Li3PS4"} <= set(suggested(["Li", "P", "S"]))
-    assert "NaClO3" not in suggested(["Na", "Cl"])
-    assert suggested(["Na", "Cl"])[0] == "NaCl"
+    assert suggested(["Na", "Cl"]) == ["NaCl"]
+    assert suggested(["O", "Cl", "Na"])[:4] == ["NaClO", "NaClO2", "NaClO3", "NaClO4"]
+    assert "LiBH4" in suggested(["Li", "B", "H"])
+    assert "MgSiO3" in suggested(["Mg", "Si", "O"])
+    # no phosphide sulfides
+    assert suggested(["Zn", "P", "S"])[0] == "ZnP2S4"
     assert "MgCu2" in suggested(["Mg", "Cu"])
-    for elements in (["Zn", "P", "S"], ["Mg", "Si", "O"], ["Li", "Fe", "P", "O"]):
+    for elements in (["Zn", "P", "S"], ["Mg", "Si", "O"], ["Li", "Fe", "P", "O"], ["Li", "Si"]):
         found = suggested(elements)
         assert 0 < len(found) <= 12
         assert all(set(comp.parse_formula(f)) == set(elements) for f in found)
