@@ -7,9 +7,14 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from chggen.config.base import paths_of
-from chggen.config.contracts import require_same
+from chggen.config.contracts import comparable, require_comparable
 from chggen.config.dispersion import split
-from chggen.config.energies import check_potential, check_precision, potential_contract
+from chggen.config.energies import (
+    check_potential,
+    check_precision,
+    missing_named,
+    potential_contract,
+)
 from chggen.config.model import Config
 from chggen.config.stages import GenerateConfig
 from chggen.diffusion.card import require_cell_head, unknown_elements
@@ -51,6 +56,9 @@ def potentials(config: Config, named: Mapping[str, str]) -> None:
             potential_contract(name, own)
         except ConfigError as error:
             raise ConfigError(f"config: {key} = '{name}': {error}") from error
+        missing = missing_named(name)
+        if missing:
+            raise ConfigError(f"config: {key} = '{name}': {missing}")
     for name in sorted({split(name)[0] for name in named.values()} & set(own)):
         try:
             check_potential(own[name])
@@ -116,7 +124,7 @@ def network(card: Mapping[str, Any], where: str, elements: Collection[str], *, j
 
 
 def contracts(config: Config, name: str) -> None:
-    """Each reference of a system has the contract of the potential it judges."""
+    """Each reference of a system can judge its potential: the same contract, or MP2020 is added."""
     system, screen = config.systems[name], config.screen
     pairs = []
     if system.reference.source != "potential":  # whose energies are its own
@@ -130,7 +138,7 @@ def contracts(config: Config, name: str) -> None:
     for key, potential, reference in pairs:
         contract = potential_contract(potential, config.potentials)
         try:
-            require_same(contract, potential, contract_of(reference), "the reference")
+            require_comparable(contract, potential, contract_of(reference), "the reference")
         except ContractError as error:
             raise ConfigError(f"config: systems.{name}.{key}: {error}") from error
     _second_threshold(config, name)
@@ -143,7 +151,7 @@ def _second_threshold(config: Config, name: str) -> None:
     if second is None or screen.second_threshold is None or system.second_reference:
         return
     contract = potential_contract(second, config.potentials)
-    same = contract == contract_of(system.reference)
+    same = comparable(contract, contract_of(system.reference))
     if system.reference.source == "potential":
         same = second == config.relax.potential_name
     if not same:

@@ -17,13 +17,32 @@ from pydantic import StringConstraints, model_validator
 from safetensors import SafetensorError, safe_open
 
 from chggen.config.base import Place, Strict
-from chggen.config.contracts import CHGNET_ROWS, POTENTIALS, UNTRAINED, Contract
+from chggen.config.contracts import (
+    CHGNET_ROWS,
+    CHGNETS,
+    POTENTIALS,
+    SEVENNETS,
+    UNTRAINED,
+    Contract,
+)
 from chggen.config.dispersion import D3_ROWS, dispersed, split
 from chggen.errors import ConfigError
 from chggen.structure.composition import ATOMIC_NUMBERS
 
 Words = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-Kind = Literal["chgnet", "lennard-jones", "mace", "sevennet", "orb", "mattersim"]
+Kind = Literal[
+    "chgnet",
+    "lennard-jones",
+    "mace",
+    "sevennet",
+    "orb",
+    "mattersim",
+    "nequix",
+    "nequip",
+    "metatomic",
+    "fairchem",
+    "matris",
+]
 
 #: Module and distribution behind each kind that is not part of this package.
 PACKAGES: Final = {
@@ -31,7 +50,14 @@ PACKAGES: Final = {
     "sevennet": ("sevenn", "sevenn"),
     "orb": ("orb_models", "orb-models"),
     "mattersim": ("mattersim", "mattersim"),
+    "nequix": ("nequix", "nequix"),
+    "nequip": ("nequip", "nequip"),
+    "metatomic": ("metatomic_torchsim", "metatomic-torchsim"),
+    "fairchem": ("fairchem", "fairchem-core"),
+    "matris": ("matris", "matris"),
 }
+#: Kinds whose package is an extra of this one.
+EXTRAS: Final = {"sevennet": "chggen[sevennet]"}
 #: Options of each kind; ``precision`` is ``float32`` or ``float64``.
 OPTIONS: Final[dict[str, frozenset[str]]] = {
     "chgnet": frozenset(),
@@ -40,6 +66,11 @@ OPTIONS: Final[dict[str, frozenset[str]]] = {
     "sevennet": frozenset({"precision", "modal"}),
     "orb": frozenset({"precision", "architecture"}),
     "mattersim": frozenset(),
+    "nequix": frozenset({"precision"}),
+    "nequip": frozenset(),
+    "metatomic": frozenset(),
+    "fairchem": frozenset({"task"}),
+    "matris": frozenset(),
 }
 _LFS: Final = b"version https://git-lfs"
 
@@ -49,15 +80,17 @@ class PotentialConfig(Strict):
 
     kind: Kind
     """``chgnet`` (fine-tuned checkpoint), ``lennard-jones``, or a model of an installed
-    package: ``mace``, ``sevennet``, ``orb``, ``mattersim`` (docs/potentials.md)."""
+    package: ``mace``, ``sevennet``, ``orb``, ``mattersim``, ``nequix``, ``nequip``,
+    ``metatomic``, ``fairchem``, ``matris`` (docs/potentials.md)."""
     path: Place | None = None
     """Local file of the weights; required by all kinds except ``lennard-jones``. For ``chgnet``:
     .safetensors with a .json of its ``model_args`` beside it, or chgnet's .pth.tar."""
     functional: Words
-    """Functional of its energies: ``GGA/GGA+U``, ``r2SCAN`` or another name; must match
-    the reference."""
+    """Functional of its energies: ``GGA/GGA+U`` (of the Materials Project's input sets),
+    ``r2SCAN`` or another name; must match the reference."""
     corrections: Literal["MP2020", "none"]
-    """Corrections included in its energies."""
+    """Corrections included in its energies. To uncorrected GGA/GGA+U energies MP2020 is
+    added for the comparison with a reference that has it."""
     options: dict[str, Any] = {}
     """``lennard-jones``: sigma and cutoff (Å), epsilon (eV); others: docs/potentials.md."""
 
@@ -81,6 +114,8 @@ class PotentialConfig(Strict):
             raise ValueError(
                 f"options.precision = {self.options['precision']!r}: must be float32 or float64"
             )
+        if self.kind == "sevennet" and self.options.get("precision") == "float64":
+            raise ValueError("options.precision = 'float64': kind 'sevennet' has float32 only")
         if self.kind == "orb" and not isinstance(self.options.get("architecture"), str):
             raise ValueError("options.architecture: required by kind 'orb' (orb_v3_…)")
         return self
@@ -163,15 +198,15 @@ def potential_contract(name: str, potentials: Potentials) -> Contract:
 def is_chgnet(name: str, potentials: Potentials) -> bool:
     """Whether a potential is a CHGNet, with dispersion or without."""
     name, _ = split(name)
-    return name in POTENTIALS or (name in potentials and potentials[name].kind == "chgnet")
+    return name in CHGNETS or (name in potentials and potentials[name].kind == "chgnet")
 
 
 def untrained_elements(name: str, elements: Iterable[str], potentials: Potentials) -> list[str]:
     """Those of some elements that a potential surely was not trained on.
 
     A user's CHGNet is only asked for elements that it has no row for: what it was fine-tuned
-    on is in its weights, which the job reads. Other kinds are not asked at all. D3 has no
-    reference values beyond Pu.
+    on is in its weights, which the job reads. Other kinds of the user's are not asked at all.
+    D3 has no reference values beyond Pu.
 
     Args:
         name: of a potential.
@@ -180,7 +215,7 @@ def untrained_elements(name: str, elements: Iterable[str], potentials: Potential
     """
     name, dispersion = split(name)
     rows = math.inf if dispersion == "none" else D3_ROWS
-    if is_chgnet(name, potentials):
+    if is_chgnet(name, potentials) or name in SEVENNETS:
         rows = min(rows, CHGNET_ROWS)
     unknown = UNTRAINED.get(name, frozenset())
     heavy = {symbol for symbol in elements if ATOMIC_NUMBERS[symbol] > rows}
@@ -225,12 +260,9 @@ def model_args(weights: Path) -> dict[str, Any]:
 
 def check_potential(definition: PotentialConfig) -> None:
     """Raise :class:`ConfigError` (``key = value: why``) for what surely cannot be loaded."""
-    if definition.kind in PACKAGES:
-        module, package = PACKAGES[definition.kind]
-        if importlib.util.find_spec(module) is None:
-            raise ConfigError(
-                f"kind = '{definition.kind}': the package '{package}' is not installed"
-            )
+    missing = missing_package(definition.kind)
+    if missing:
+        raise ConfigError(f"kind = '{definition.kind}': {missing}")
     path = definition.path
     if path is None:
         return
@@ -243,6 +275,22 @@ def check_potential(definition: PotentialConfig) -> None:
             _check_chgnet(path)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def missing_package(kind: str) -> str | None:
+    """Why a kind of potential cannot be used: its package is not installed; None if it is."""
+    if kind not in PACKAGES:
+        return None
+    module, package = PACKAGES[kind]
+    if importlib.util.find_spec(module) is not None:
+        return None
+    line = f"the package '{package}' is not installed"
+    return f'{line}: pip install "{EXTRAS[kind]}"' if kind in EXTRAS else line
+
+
+def missing_named(name: str) -> str | None:
+    """Why a potential that needs no definition cannot be used; None if it can."""
+    return missing_package("sevennet") if split(name)[0] in SEVENNETS else None
 
 
 def _check_chgnet(path: Path) -> None:

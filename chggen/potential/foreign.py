@@ -1,11 +1,13 @@
 """Potentials of other packages, through the models that torch-sim has for them.
 
 Imports are made where a model is built: none of these packages is a dependency. Their
-weight files are read by their own loaders, which (unlike ours) may unpickle; the config
-therefore names a local file, and nothing is ever downloaded.
+weight files are read by their own loaders, which (unlike ours, and unlike ours for
+SevenNet) may unpickle; the config therefore names a local file, and nothing is ever
+downloaded.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -49,13 +51,21 @@ class ForeignModel:
         model: torch-sim's ModelInterface.
         contract: what its energies may be compared with, as the config says.
         digest: hash of its weights or settings.
+        elements: atomic numbers that it knows; None if it refuses by itself what it does not.
     """
 
-    def __init__(self, name: str, model: Any, contract: Contract, digest: str) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        name: str,
+        model: Any,  # noqa: ANN401
+        contract: Contract,
+        digest: str,
+        elements: frozenset[int] | None = None,
+    ) -> None:
         self.name = name
         self.contract = contract
         self.hash = digest
-        self.elements: frozenset[int] | None = None  # it refuses by itself what it does not know
+        self.elements = elements
         self._model = model
 
     @property
@@ -158,9 +168,9 @@ def _build(definition: PotentialConfig, device: torch.device) -> Any:  # noqa: A
 
             return MaceTorchSimModel(path, device=device, dtype=dtype, **options)
         case "sevennet":
-            from sevenn.torchsim import SevenNetModel
+            from chggen.potential.sevennet import build, read
 
-            return SevenNetModel(path, device=device, dtype=dtype, **options)
+            return build(read(definition.path or Path()), options.get("modal"), device)
         case "orb":
             from orb_models.forcefield import pretrained
             from torch_sim.models.orb import OrbModel
@@ -177,7 +187,47 @@ def _build(definition: PotentialConfig, device: torch.device) -> Any:  # noqa: A
 
             model = Potential.from_checkpoint(path, device=str(device))
             return TorchSimWrapper(model, device=device)
-    raise ValueError(f"kind '{definition.kind}' is not a torch-sim potential")
+        case _:
+            return _build_untested(definition.kind, path, options, device, dtype)
+
+
+def _build_untested(
+    kind: str,
+    path: str,
+    options: Mapping[str, Any],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Any:  # noqa: ANN401
+    """Models that were never run here.
+
+    Written against the signatures of nequix 0.4, nequip 0.19, metatomic-torchsim 0.1,
+    fairchem-core 2.24 and matris 1.0.
+    """
+    match kind:
+        case "nequix":
+            from nequix.torch_sim import NequixTorchSimModel
+
+            # its kernels are for CUDA
+            return NequixTorchSimModel(path, device.type == "cuda", device=device, dtype=dtype)
+        case "nequip":
+            from nequip.integrations.torchsim import NequIPTorchSimCalc
+
+            return NequIPTorchSimCalc.from_compiled_model(path, device=device)
+        case "metatomic":
+            from metatomic_torchsim import MetatomicModel
+
+            return MetatomicModel(path, device=device)
+        case "fairchem":
+            from fairchem.core.calculate.torchsim_interface import FairChemModel
+
+            return FairChemModel(
+                path, device=device, compute_stress=True, task_name=options.get("task")
+            )
+        case "matris":
+            from matris.applications.torchsim import MatRISTorchSimModel
+
+            return MatRISTorchSimModel(path, device=device)
+    raise ValueError(f"kind '{kind}' is not a torch-sim potential")
 
 
 def _line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Potentials by name: CHGNet from the wheel that carries it, or what the config defines.
+"""Potentials by name: from the wheels that carry them, or what the config defines.
 
 CHGNet weights are tensors and plain values only. No code in a file can run: safetensors
 have none, and torch's restricted unpickler (``weights_only``) refuses it.
@@ -18,14 +18,21 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from chggen.compute.devices import chosen
-from chggen.config.contracts import NOT_IN_MPTRJ, POTENTIALS
+from chggen.config.contracts import NOT_IN_MPTRJ, POTENTIALS, SEVENNETS
 from chggen.config.dispersion import split
-from chggen.config.energies import PotentialConfig, Potentials, check_potential, model_args
+from chggen.config.energies import (
+    PotentialConfig,
+    Potentials,
+    check_potential,
+    missing_named,
+    model_args,
+)
 from chggen.errors import CheckpointError, ConfigError
 from chggen.potential.chgnet.model import CHGNetModel
 from chggen.potential.dispersion import Dispersed
 from chggen.potential.foreign import load_foreign
 from chggen.potential.interface import NamedPotential
+from chggen.potential.sevennet import load_sevennet
 from chggen.provenance import digest
 from chggen.structure.composition import ATOMIC_NUMBERS
 
@@ -55,7 +62,8 @@ def load_named(
             ``+d3bj`` at its end D3(BJ) is added.
         potentials: section ``potentials`` of the config.
         device: where to compute; None for :func:`chggen.compute.devices.chosen`.
-        precision: ``float32`` or ``float64``, of CHGNets; others have an option of their own.
+        precision: ``float32`` or ``float64``, of CHGNets; others have an option of their own,
+            SevenNets float32 only.
 
     Raises:
         CheckpointError: for an unknown name, a missing package or an unfit file.
@@ -65,8 +73,13 @@ def load_named(
     name, dispersion = split(name)
     if dispersion != "none":
         return Dispersed(load_named(name, potentials, device, precision))
+    if name in SEVENNETS:
+        missing = missing_named(name)
+        if missing:
+            raise CheckpointError(f"potential '{name}': {missing}")
+        return load_sevennet(name, torch.device(device))
     if name in FILES or name not in potentials:
-        return load_potential(name, device, precision, known=(*FILES, *potentials))
+        return load_potential(name, device, precision, known=(*POTENTIALS, *potentials))
     definition = potentials[name]
     try:
         check_potential(definition)

@@ -16,6 +16,7 @@ from chggen.config.stages import RelaxConfig
 from chggen.errors import ReferenceCoverageError, Status
 from chggen.reference.energy_table import looser_campaign, missing_element, read, shipped_table
 from chggen.reference.files import Phase, formation_energy
+from chggen.reference.mp2020 import corrected_phases
 from chggen.reference.reference import Reference, load_reference, without_compounds
 from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal
@@ -64,15 +65,17 @@ def load_competing(
 def relaxed_reference(path: str | Path, elements: Iterable[str]) -> Reference:
     """Reference of a table ``referenced``: energies are those of its potential.
 
-    A phase that ran out of steps counts with the energy it reached, an upper bound; one
+    MP2020 is added to uncorrected GGA/GGA+U energies (:mod:`.mp2020`). A phase that ran out of
+    steps counts with the energy it reached, an upper bound; one
     that failed does not count. Both are named in ``partial``.
 
     Raises:
         ReferenceCoverageError: an element has no phase that relaxed to the end.
         TableError: not a readable table.
     """
-    rows = parquet.read(path, "referenced")
     header = parquet.read_header(path)
+    given = Contract(header["functional"], header["corrections"])
+    rows, contract = corrected_phases(parquet.read(path, "referenced"), given)
     system = set(elements)
     require_elements(rows, system)
     inside = [r for r in rows if system.issuperset(_counts(r["composition"]))]
@@ -82,10 +85,11 @@ def relaxed_reference(path: str | Path, elements: Iterable[str]) -> Reference:
         _lost(inside, lambda row: row["status"] == Status.OK, "relax", "E_d"),
         without_compounds(system, phases),
     ]
+    added = "" if contract == given else f", {contract.corrections} added"
     return Reference(
-        name=f"{header['source']}, relaxed by {header['potential']}",
+        name=f"{header['source']}, relaxed by {header['potential']}{added}",
         date=header["date"],
-        contract=Contract(header["functional"], header["corrections"]),
+        contract=contract,
         elements=ground,
         phases=phases,
         partial="; ".join(w for w in warnings if w) or None,

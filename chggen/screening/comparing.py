@@ -59,8 +59,13 @@ def rank(frame: pd.DataFrame) -> None:
 
 
 def in_order(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows by rising energy; ties by id, so that the order of the files does not matter."""
-    return frame.sort_values(["energy_per_atom", "id"])
+    """Rows by rising energy; ties by id, so that the order of the files does not matter.
+
+    Corrections that were added for E_d count: they differ between oxides and peroxides.
+    """
+    energy = frame["energy_per_atom"] + frame["correction_per_atom"].fillna(0.0)
+    ordered = frame.assign(_energy=energy.astype(float)).sort_values(["_energy", "id"])
+    return ordered.drop(columns="_energy")
 
 
 def _lead_on(frame: pd.DataFrame, places: pd.Index) -> None:

@@ -13,6 +13,7 @@ from chggen.config.contracts import Contract
 from chggen.config.screening import ScreenConfig
 from chggen.errors import CompositionError, ContractError, Status
 from chggen.reference.hull import decomposition, hull_formation_energy, with_candidates
+from chggen.reference.mp2020 import added
 from chggen.reference.reference import Reference
 from chggen.run import progress as bars
 from chggen.structure.bonds import closest_pair, components
@@ -24,6 +25,10 @@ from chggen.tables.parquet import Row
 #: A structure closer to the hull than this (eV/atom) is on it.
 _ON_HULL = 1e-8
 _FRAMEWORK = 3
+_STABILITY = (
+    *("formation_energy_per_atom", "decomposition_energy", "decomposition_products"),
+    *("decomposition_phases", "decomposition_amounts", "below_threshold"),
+)
 #: What :func:`judge` and :func:`.compare` fill, of rows with a relaxed structure.
 VERDICTS = (
     *("distance_ratio", "too_close", "closest_pair", "volume_ratio", "swollen", "parts"),
@@ -31,6 +36,7 @@ VERDICTS = (
     *("angle_tolerance", "space_group_numbers", "symmetric", "formation_energy_per_atom"),
     *("decomposition_energy", "decomposition_products", "decomposition_phases"),
     *("decomposition_amounts", "below_threshold", "duplicate_of", "family", "known_phase"),
+    *("correction_per_atom", "added_corrections", "run_type"),
 )
 
 
@@ -51,7 +57,8 @@ def judge(
         progress: called with (structures done, structures in all).
 
     Raises:
-        ContractError: an energy may not be compared with the reference's.
+        ContractError: an energy may not be compared with the reference's, not even with
+            corrections added.
     """
     expected = {f: _expected_volume(f) for f in frame.loc[places, "composition"].unique()}
     rows: list[Row] = []
@@ -135,8 +142,16 @@ def _symmetry(crystal: Crystal, settings: ScreenConfig, *, too_close: bool) -> R
 
 def _stability(row: "pd.Series[Any]", reference: Reference, settings: ScreenConfig) -> Row:
     contract = Contract(row["functional"], row["corrections"])
-    found = decomposition(reference, row["composition"], row["energy_per_atom"], contract)
-    return {
+    correction = added(row["crystal"], contract, reference.contract)
+    kept = correction.columns() | {"status": row["status"], "reason": row["reason"]}
+    if correction.per_atom is None:
+        # relaxed well, and yet it cannot be judged
+        kept |= {"status": Status.FAILED.value, "reason": correction.reason}
+        return dict.fromkeys(_STABILITY) | kept
+    energy = row["energy_per_atom"] + correction.per_atom
+    contract = reference.contract if correction.scheme else contract
+    found = decomposition(reference, row["composition"], energy, contract)
+    return kept | {
         "formation_energy_per_atom": found.formation_energy_per_atom,
         "decomposition_energy": found.decomposition_energy,
         "decomposition_products": found.products,

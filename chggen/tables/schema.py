@@ -69,6 +69,25 @@ CONTRACT: list[Column] = [
     ("corrections", STR, "", "corrections included in its energies (MP2020, none)"),
 ]
 
+#: Corrections added to an energy for its comparison with a reference that has them.
+ADDED: list[Column] = [
+    (
+        "correction_per_atom",
+        F64,
+        "eV/atom",
+        "added to energy_per_atom for E_f and E_d, not in it; 0 where the energy needs none, null"
+        " where it could not be computed",
+    ),
+    ("added_corrections", STR, "", "scheme of that correction (MP2020); null if none was added"),
+    (
+        "run_type",
+        STR,
+        "",
+        "GGA or GGA+U (metals in oxides and fluorides), as the Materials Project calculates the"
+        " composition and the correction supposes; null if none was added",
+    ),
+]
+
 GENERATION: list[Column] = [
     ("generator", STR, "", "generator that placed the atoms (diffusion, random, …)"),
     (
@@ -195,6 +214,18 @@ SECOND: list[Column] = [
     ),
     ("second_decomposition_products", STR, "", "competing phases there, atomic fractions"),
     *[(f"second_{name}", *rest) for name, *rest in CONTRACT],
+    *[
+        (f"second_{name}", *rest[:2], rest[2].replace("energy_per_atom", "second_energy_per_atom"))
+        for name, *rest in ADDED
+    ],
+    ("second_reason", STR, "", "why there is no second energy or no E_d of it; empty if ok"),
+    (
+        "second_agrees",
+        BOOL,
+        "",
+        "both E_d are below their thresholds, or both are not (screen.second_threshold, or"
+        " screen.threshold for both); null without a second E_d",
+    ),
     ("second_reference", STR, "", "source of competing phases of the same contract"),
     ("second_reference_hash", STR, "", "sha256 of its entries, first 16 hex digits"),
 ]
@@ -268,6 +299,7 @@ SCREENING: list[Column] = [
     ("guaranteed", BOOL, "", "above a threshold, selected only as the best of its composition"),
     ("rank", I32, "", "rank by E_d among the unique rows of its composition, from 1"),
     *CONTRACT,
+    *ADDED,
     ("reference", STR, "", "source of the competing phases"),
     ("reference_date", STR, "", "date of that source"),
     ("reference_hash", STR, "", "sha256 of its entries, first 16 hex digits"),
