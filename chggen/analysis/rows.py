@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from chggen.errors import Status, TableError
 from chggen.tables import parquet
-from chggen.tables.schema import CONTRACT, RELAXATION, SCHEMAS, SCREENING, names
+from chggen.tables.contracts import CONTRACT
+from chggen.tables.schema import RELAXATION, SCHEMAS, SCREENING, names
 
 
 def _same(*columns: str) -> dict[str, str]:

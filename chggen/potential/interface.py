@@ -102,7 +102,7 @@ def unknown_elements(crystal: Crystal, elements: frozenset[int] | None) -> list[
 
 
 def contract_columns(model: NamedPotential, prefix: str = "") -> dict[str, str]:
-    """Columns that stand beside energies of a potential (``schema.CONTRACT``)."""
+    """Columns that stand beside energies of a potential (``tables.contracts.CONTRACT``)."""
     return {
         f"{prefix}potential": model.name,
         f"{prefix}potential_hash": model.hash,

@@ -30,9 +30,9 @@ from chggen.config.energies import (
 from chggen.errors import CheckpointError, ConfigError
 from chggen.potential.chgnet.model import CHGNetModel
 from chggen.potential.dispersion import Dispersed
-from chggen.potential.foreign import load_foreign
+from chggen.potential.foreign import ForeignModel, load_foreign
 from chggen.potential.interface import NamedPotential
-from chggen.potential.sevennet import load_sevennet
+from chggen.potential.sevennet import load_from_wheel
 from chggen.provenance import digest
 from chggen.structure.composition import ATOMIC_NUMBERS
 
@@ -77,7 +77,8 @@ def load_named(
         missing = missing_named(name)
         if missing:
             raise CheckpointError(f"potential '{name}': {missing}")
-        return load_sevennet(name, torch.device(device))
+        model, found, elements = load_from_wheel(name, torch.device(device))
+        return ForeignModel(name, model, SEVENNETS[name], found, elements)
     if name in FILES or name not in potentials:
         return load_potential(name, device, precision, known=(*POTENTIALS, *potentials))
     definition = potentials[name]

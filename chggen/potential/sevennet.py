@@ -24,9 +24,7 @@ import torch
 from torch import Tensor
 
 from chggen.compute.neighbours import torch_sim_list
-from chggen.config.contracts import SEVENNETS
 from chggen.errors import CheckpointError
-from chggen.potential.foreign import ForeignModel
 from chggen.provenance import digest
 
 
@@ -63,8 +61,8 @@ _NUMBERS: Final = ("float16", "float32", "float64", "int32", "int64", "bool")
 Checkpoint = Mapping[str, Any]
 
 
-def load_sevennet(name: str, device: torch.device) -> ForeignModel:
-    """A SevenNet of the wheel.
+def load_from_wheel(name: str, device: torch.device) -> tuple[Any, str, frozenset[int]]:
+    """A SevenNet of the wheel: torch-sim's model, hash and atomic numbers.
 
     Args:
         name: a key of :data:`FILES`.
@@ -83,13 +81,8 @@ def load_sevennet(name: str, device: torch.device) -> ForeignModel:
     except (OSError, RuntimeError, UnpicklingError, LookupError, TypeError, ValueError) as error:
         line = str(error).partition("\n")[0]
         raise CheckpointError(f"potential '{name}': cannot read '{path}': {line}") from error
-    return ForeignModel(
-        name,
-        model,
-        SEVENNETS[name],
-        digest({"weights": weights_digest(checkpoint), "modal": file.modal}),
-        elements=frozenset(checkpoint["config"]["_type_map"]),
-    )
+    found_hash = digest({"weights": weights_digest(checkpoint), "modal": file.modal})
+    return model, found_hash, frozenset(checkpoint["config"]["_type_map"])
 
 
 def read(path: Path, sha256: str | None = None) -> Checkpoint:

@@ -45,7 +45,7 @@ class Correction:
     scheme: str | None = None
 
     def columns(self, prefix: str = "") -> dict[str, Any]:
-        """Columns that stand beside an energy it was added to (``schema.ADDED``)."""
+        """Columns that stand beside an energy it was added to (``tables.contracts.ADDED``)."""
         return {
             f"{prefix}correction_per_atom": self.per_atom,
             f"{prefix}added_corrections": self.scheme,

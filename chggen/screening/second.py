@@ -28,8 +28,8 @@ from chggen.screening.judging import crystals_of
 from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal
 from chggen.tables import parquet
+from chggen.tables.contracts import SECOND
 from chggen.tables.frames import fill
-from chggen.tables.schema import SECOND
 
 #: The columns filled here.
 _COLUMNS = [name for name, *_ in SECOND]

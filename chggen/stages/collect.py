@@ -22,8 +22,9 @@ from chggen.structure.crystal import Crystal, has_structure, row_id
 from chggen.structure.matching import displacement, displacement_columns
 from chggen.symmetry.analysis import space_group
 from chggen.tables import parquet
+from chggen.tables.contracts import CONTRACT
 from chggen.tables.lineage import LINEAGE
-from chggen.tables.schema import CONTRACT, names
+from chggen.tables.schema import names
 
 #: What the row of a structure keeps from the screen.
 _SCREENED = ("energy_per_atom", *names(CONTRACT))
