@@ -104,7 +104,8 @@ def added_corrections(contract: Contract, reference: Contract) -> str | None:
     """Corrections that energies need to be compared with a reference.
 
     Uncorrected GGA/GGA+U energies are those of the Materials Project's input sets, which is
-    what MP2020 was fitted to. No other scheme can be added afterwards.
+    what MP2020 was fitted to. No other scheme can be added afterwards. Dispersion on both
+    sides changes nothing: corrected potentials have it on top of MP2020 too.
 
     Args:
         contract: of the energies.
@@ -114,8 +115,10 @@ def added_corrections(contract: Contract, reference: Contract) -> str | None:
         Name of the scheme (:data:`MP2020`); None if nothing is to be added, be it that the
         contracts are the same or that they do not fit.
     """
-    addable = contract == Contract(GGA, NONE) and reference == Contract(GGA, MP2020)
-    return MP2020 if addable else None
+    same = contract.functional == reference.functional
+    known = contract.functional == GGA or contract.functional.startswith(f"{GGA} + ")
+    addable = (contract.corrections, reference.corrections) == (NONE, MP2020)
+    return MP2020 if same and known and addable else None
 
 
 def comparable(contract: Contract, reference: Contract) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chggen.config.contracts import GGA, MP2020, Contract, added_corrections
+from chggen.config.contracts import MP2020, Contract, added_corrections
 from chggen.errors import Status
 from chggen.reference.corrections import scheme
 from chggen.structure import composition as comp
@@ -55,7 +55,6 @@ class Correction:
 
 #: Energies that are compared as they are.
 NOTHING = Correction(0.0, None)
-_CORRECTED = Contract(GGA, MP2020)
 
 
 def added(crystal: Crystal, contract: Contract, reference: Contract) -> Correction:
@@ -121,7 +120,8 @@ def corrected_phases(
     Returns:
         The rows with energies to compare, and the contract of those.
     """
-    if added_corrections(contract, _CORRECTED) is None:
+    corrected = Contract(contract.functional, MP2020)
+    if added_corrections(contract, corrected) is None:
         return [dict(row) for row in rows], contract
     out = []
     for row in rows:
@@ -133,7 +133,7 @@ def corrected_phases(
             else:
                 found["energy_per_atom"] += extra
         out.append(found)
-    return out, _CORRECTED
+    return out, corrected
 
 
 @functools.lru_cache(maxsize=4096)
