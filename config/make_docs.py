@@ -22,14 +22,13 @@ INTRO = """\
 Made by `config/make_docs.py` from `chggen/config/`; a test fails when the two differ.
 The JSON schema is `config/schema.json` (editors complete and check with it).
 
-Five lines are a campaign; everything else has a default:
+Four lines are a campaign; everything else has a default:
 
 ```yaml
 systems:
   Li-P-S:
     compositions: {line: [Li2S, P2S5], max_atoms: 20}
     guests: [Li]
-    reference: builtin
 ```
 
 `snakemake --profile profiles/local --configfile mine.yaml` runs it, `chggen check mine.yaml`

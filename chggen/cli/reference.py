@@ -17,10 +17,21 @@ from chggen.run.progress import bar
 from chggen.structure.composition import ATOMIC_NUMBERS, parse_formula
 
 if TYPE_CHECKING:
+    from chggen.reference.files import Phase
     from chggen.reference.reference import Reference
 
 #: Energies closer than this (eV/atom) are the same.
 _SAME = 1e-8
+#: What the energy of a phase of the builtin table is.
+_MEANING = {
+    "record": "record",
+    "hull": "hull point",
+    "converted": "converted",
+}
+_LEGEND = (
+    "record: a phase of the Materials Project; hull point: energy of the hull there, by a record;\n"
+    "converted: from the Materials Project's corrections before 2020, ± one standard uncertainty"
+)
 
 app = typer.Typer(
     help="Show the competing phases of a chemical system, or relax them with the potential.",
@@ -76,6 +87,9 @@ def show(
             help="for source potential: whose table of the package; default: the config's"
         ),
     ] = None,
+    above: Annotated[
+        float, typer.Option(help="list phases up to this far above the hull, eV/atom")
+    ] = 0.1,
     config: ConfigFile = None,
 ) -> None:
     """Print the phases of a reference, their stability and their energies."""
@@ -95,38 +109,59 @@ def show(
     reference = configfile.parse_section(ReferenceConfig, "reference", None, words)
     relax = configfile.parse_section(RelaxConfig, "relax", config)
     named = potential or relax.potential_name
-    _print(load_competing(reference, chosen.elements, potential=named, relax=relax))
+    _print(load_competing(reference, chosen.elements, potential=named, relax=relax), above)
 
 
-def _print(reference: "Reference") -> None:
-    """Facts about a reference, then its phases by composition, lowest first."""
+def _print(reference: "Reference", above: float) -> None:
+    """Facts about a reference, then its phases: stable first, others up to ``above`` (eV/atom)."""
     from rich.console import Console
     from rich.table import Table
 
     from chggen.reference.hull import hull_formation_energy
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{reference.name}[/bold] ({reference.date or 'no date'})", markup=True)
-    console.print(f"energies {reference.contract}; sha256 {reference.hash}")
+    console.print(f"energies {reference.contract}, eV/atom; sha256 {reference.hash}")
     if reference.partial:
         console.print(f"[bold]warning:[/bold] {reference.partial}")
+    stated = any(p.uncertainty is not None for p in reference.phases)
     table = Table("formula", "phase", box=None)
-    for name in ("E_f eV/atom", "above hull eV/atom"):
+    for name in ("E_f", *(["±"] if stated else []), "above hull"):
         table.add_column(name, justify="right")
     table.add_column("stable")
-    rows = [(symbol, "element", 0.0) for symbol in reference.elements]
+    if stated:
+        table.add_column("energy is")
+    found = [reference.lowest[symbol] for symbol in reference.elements]
     # an element's own ground state is the line above
-    rows += [
-        (p.composition, p.label, p.formation_energy_per_atom)
+    found += [
+        p
         for p in reference.phases
         if p.composition not in reference.elements or p.formation_energy_per_atom > _SAME
     ]
-    rows.sort(key=lambda row: (len(parse_formula(row[0])), row[0], row[2]))
-    for formula, label, energy in rows:
-        above = max(0.0, energy - hull_formation_energy(reference, formula))
-        stable = "yes" if above < _SAME else ""
-        table.add_row(formula, label, f"{energy:.4f}", f"{above:.4f}", stable)
+    hull = {p.composition: hull_formation_energy(reference, p.composition) for p in found}
+    rows = [(max(0.0, p.formation_energy_per_atom - hull[p.composition]), p) for p in found]
+    rows.sort(key=lambda row: (row[0] >= _SAME, len(parse_formula(row[1].composition)),
+                               row[1].composition, row[0]))  # fmt: skip
+    shown = [row for row in rows if row[0] < max(above, _SAME)]
+    for over, phase in shown:
+        unsure = f"{phase.uncertainty:.4f}" if phase.uncertainty else ""
+        table.add_row(
+            *(phase.composition, _name(phase), f"{phase.formation_energy_per_atom:.4f}"),
+            *([unsure] if stated else []),
+            *(f"{over:.4f}", "yes" if over < _SAME else ""),
+            *([_MEANING.get(phase.source, "")] if stated else []),
+        )
     console.print(table)
+    if stated:
+        console.print(_LEGEND)
+    if len(rows) > len(shown):
+        more = len(rows) - len(shown)
+        console.print(f"{more} more lie {above:g} eV/atom or more above the hull (--above)")
+
+
+def _name(phase: "Phase") -> str:
+    """Id of a phase; nothing for one that has none."""
+    return "" if phase.source and phase.label == phase.source else phase.label
 
 
 @app.command("relax")

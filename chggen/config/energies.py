@@ -140,9 +140,9 @@ class ReferenceConfig(Strict):
     """Source of the competing phases."""
 
     source: Literal["builtin", "file", "materials-project", "potential"] = "builtin"
-    """``builtin`` (tables in the package), ``file`` (your own), ``materials-project``, or
-    ``potential``: energies of ``relax.potential`` itself, of the structures of
-    ``systems.NAME.phases`` where that is given, else of a table of known phases."""
+    """``builtin`` (a table in the package, for every system), ``file`` (your own),
+    ``materials-project``, or ``potential``: energies of ``relax.potential`` itself, of the
+    structures of ``systems.NAME.phases`` where that is given, else of a table of known phases."""
     path: Place | None = None
     """For ``file``: CSV of formation energies or JSON of ComputedEntries. For ``potential``: table
     that ``chggen reference build`` (or ``relax``) made; default: that in the package."""

@@ -39,11 +39,16 @@ class Phase:
         label: its id in the source; 'hull' for a hull point derived from a record.
         composition: canonical formula.
         formation_energy_per_atom: eV/atom.
+        uncertainty: standard uncertainty of that energy, eV/atom; None if its source states none.
+        source: what the energy is ('record', 'hull', 'converted'); empty if the reference has
+            one kind only.
     """
 
     label: str
     composition: str
     formation_energy_per_atom: float
+    uncertainty: float | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)

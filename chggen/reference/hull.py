@@ -5,7 +5,8 @@ convex hull of the competing phases at the same composition.
 """
 
 import functools
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ class Decomposition:
             largest first: ``0.650 Zn3P2S8 + 0.350 ZnS``.
         phases: their formulas, in the same order.
         amounts: their atomic fractions, in the same order.
+        uncertainty: standard uncertainty of the hull there, eV/atom, see :func:`hull_uncertainty`;
+            None if the reference does not state that of a phase.
     """
 
     formation_energy_per_atom: float
@@ -37,6 +40,7 @@ class Decomposition:
     products: str
     phases: tuple[str, ...] = ()
     amounts: tuple[float, ...] = ()
+    uncertainty: float | None = None
 
 
 @functools.lru_cache(maxsize=16)
@@ -82,7 +86,29 @@ def decomposition(
     energy = formation_energy(energy_per_atom, counts, reference.elements)
     hull, phases, amounts = _hull(reference, comp.canonical(counts))
     products = " + ".join(f"{n:.3f} {name}" for n, name in zip(amounts, phases, strict=True))
-    return Decomposition(energy, energy - hull, products, phases, amounts)
+    uncertainty = hull_uncertainty(reference, phases, amounts)
+    return Decomposition(energy, energy - hull, products, phases, amounts, uncertainty)
+
+
+def hull_uncertainty(
+    reference: Reference, phases: Iterable[str], amounts: Iterable[float]
+) -> float | None:
+    """Standard uncertainty (eV/atom) of a mixture of phases, whose errors are independent.
+
+    u² = Σ (xᵢ uᵢ)², with atomic fractions xᵢ (JCGM 100:2008, eq. 10).
+
+    Args:
+        reference: that has the phases.
+        phases: formulas of the mixture.
+        amounts: their atomic fractions.
+    """
+    total = 0.0
+    for formula, amount in zip(phases, amounts, strict=True):
+        own = reference.lowest[formula].uncertainty
+        if own is None:
+            return None
+        total += (amount * own) ** 2
+    return math.sqrt(total)
 
 
 def hull_formation_energy(reference: Reference, composition: str) -> float:

@@ -1,6 +1,6 @@
 """References: the competing phases that energies are judged against.
 
-Four sources (:class:`~chggen.config.energies.ReferenceConfig`): tables in the package, a file
+Four sources (:class:`~chggen.config.energies.ReferenceConfig`): a table in the package, a file
 of the user's, the Materials Project with the user's key, or phases relaxed by the
 campaign's own potential (:mod:`chggen.reference.computed`). Each ends as one :class:`Reference`:
 formation energies per phase, the energies of the elements they belong to, and the
@@ -26,9 +26,10 @@ from chggen.config.contracts import GGA, MP2020, NONE, Contract
 from chggen.config.energies import ReferenceConfig
 from chggen.config.stages import RelaxConfig
 from chggen.errors import ConfigError, ContractError, ReferenceCoverageError
+from chggen.reference.builtin import builtin_phases, builtin_table
 from chggen.reference.energy_table import table_problem
 from chggen.reference.entries import Entries, checked_entries, read_entries
-from chggen.reference.files import Phase, Record, is_table, phases_of_records, read_table, records
+from chggen.reference.files import Phase, is_table, phases_of_records, read_table
 from chggen.reference.project import Client, download, materials_project
 from chggen.structure import composition as comp
 from chggen.structure import files as structurefiles
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
 
 #: Environment variable that holds the user's Materials Project key.
 KEY_VARIABLE: Final = "MP_API_KEY"
+#: A phase on the hull that is more uncertain than this (eV/atom) is worth a warning.
+UNCERTAIN: Final = 0.03
+#: Phases that a warning names.
+_MOST_NAMED: Final = 6
 _BUILTIN: Final = Contract(GGA, MP2020)
 _UNRELAXED: Final = (
     "source 'potential': its phases are to be relaxed first (chggen reference relax)"
@@ -76,6 +81,21 @@ class Reference:
         lines += [f"potential {self.potential}"] if self.potential else []
         text = "\n".join([str(self.contract), *sorted(lines)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @functools.cached_property
+    def lowest(self) -> Mapping[str, Phase]:
+        """Lowest phase of each composition, the elements' ground states among them.
+
+        An element's ground state is zero by definition; it has no uncertainty unless those
+        of the compounds are unknown.
+        """
+        stated = any(p.uncertainty is not None for p in self.phases)
+        found = {s: Phase("element", s, 0.0, 0.0 if stated else None) for s in self.elements}
+        for phase in self.phases:
+            other = found.get(phase.composition)
+            if other is None or phase.formation_energy_per_atom < other.formation_energy_per_atom:
+                found[phase.composition] = phase
+        return found
 
 
 def contract_of(config: ReferenceConfig) -> Contract:
@@ -238,6 +258,32 @@ def element_energies() -> Mapping[str, float]:
     return {row["element"]: float(row["energy_per_atom"]) for row in _table("elements.csv")}
 
 
+def uncertain_phases(reference: Reference) -> str | None:
+    """Warning about phases on the hull whose energies are uncertain; None if none are.
+
+    Args:
+        reference: with uncertainties.
+    """
+    from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
+
+    entries = [
+        PDEntry(formula, p.formation_energy_per_atom * atoms, name=formula)
+        for formula, p in reference.lowest.items()
+        for atoms in (sum(comp.parse_formula(formula).values()),)
+    ]
+    stable = [reference.lowest[e.name] for e in PhaseDiagram(entries).stable_entries]
+    bad = [p for p in stable if p.uncertainty is not None and p.uncertainty >= UNCERTAIN]
+    if not bad:
+        return None
+    bad.sort(key=lambda p: (-(p.uncertainty or 0.0), p.composition))
+    named = ", ".join(f"{p.composition} ±{p.uncertainty:.3f}" for p in bad[:_MOST_NAMED])
+    more = ", …" if len(bad) > _MOST_NAMED else ""
+    return (
+        f"{len(bad)} of {len(stable)} phases on the hull are uncertain by {UNCERTAIN:g} eV/atom"
+        f" or more ({named}{more}); E_d against them is as uncertain"
+    )
+
+
 def _elements(system: set[str]) -> dict[str, float]:
     return {symbol: element_energies()[symbol] for symbol in sorted(system)}
 
@@ -253,55 +299,25 @@ def _table(name: str) -> list[dict[str, str]]:
 def _builtin_problem(contract: Contract, system: set[str]) -> str | None:
     if contract != _BUILTIN:
         return f"the builtin tables are {_BUILTIN}, not {contract}: choose another reference"
-    tables = [set(row["elements"].split("-")) for row in _table("references.csv")]
-    for symbol in sorted(system):
-        if not any(symbol in table for table in tables):
-            return f"no builtin table has {symbol}: choose another reference"
-    # without the compounds of two elements every E_d would be far too low
-    for pair in combinations(sorted(system), 2):
-        if not any(table.issuperset(pair) for table in tables):
-            return f"no builtin table has {' with '.join(pair)}: choose another reference"
+    for symbol in sorted(system - set(element_energies())):
+        return f"no builtin table has {symbol}: choose another reference"
+    try:
+        builtin_table()
+    except ReferenceCoverageError as error:
+        return str(error)
     return None
 
 
 def _builtin(system: set[str]) -> Reference:
-    """Union of the builtin tables: all their records inside the system."""
-    tables = _table("references.csv")
-    found: dict[str, Record] = {}
-    used: list[str] = []
-    for table in tables:
-        if len(system.intersection(table["elements"].split("-"))) >= min(2, len(system)):
-            used.append(table["elements"])
-            rows = records(_text(table["file"]), table["file"], system)
-            found |= {row.label: row for row in rows}
-    phases = phases_of_records(found.values())
-    return Reference(
-        name=f"Materials Project, builtin {' and '.join(used)}",
-        date=max(table["date"] for table in tables),
+    """All phases of the builtin table inside the system."""
+    found = Reference(
+        name="Materials Project, builtin table",
+        date=builtin_table().date,
         contract=_BUILTIN,
         elements=_elements(system),
-        phases=phases,
-        partial=_partial(tables, system, {phase.composition for phase in phases}),
+        phases=builtin_phases(system),
     )
-
-
-def _partial(tables: list[dict[str, str]], system: set[str], present: set[str]) -> str | None:
-    """Warning about known phases that the builtin tables lack; None if there are none."""
-    known = dict.fromkeys(formula for table in tables for formula in table["missing"].split())
-    lacking = [
-        formula
-        for formula in known
-        if system.issuperset(comp.parse_formula(formula))
-        and comp.canonical_formula(formula) not in present
-    ]
-    if not any(system.issubset(table["elements"].split("-")) for table in tables):
-        lacking.append(f"all of {'-'.join(sorted(system))} together")
-    if not lacking:
-        return None
-    return (
-        f"the builtin tables lack known phases ({', '.join(lacking)}); where they compete, E_d"
-        " is underestimated"
-    )
+    return replace(found, partial=uncertain_phases(found))
 
 
 def _structures_problem(path: Path, system: set[str]) -> str | None:

@@ -13,6 +13,8 @@ _DIGITS: Final = re.compile(r"(\d+)")
 _FORMULA: Final = re.compile(r"\b(?:[A-Z][a-z]?\d*|\((?:[A-Z][a-z]?\d*)+\)\d*)+(?![a-z-])")
 _SUBSCRIPT: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _NONE: Final = "–"
+#: An uncertainty below this (eV/atom) is not shown.
+_EXACT: Final = 5e-5
 _PERCENT: Final = "\N{NARROW NO-BREAK SPACE}%"
 
 
@@ -59,6 +61,13 @@ def milli(value: float | None, digits: int | None = None) -> str:
     if digits is None:
         digits = 1 if 0.05 <= abs(1000.0 * value) < 1 else 0  # noqa: PLR2004
     return number(1000.0 * float(value), digits)
+
+
+def plus_minus(uncertainty: float | None) -> str:
+    """`` ± 12`` after an energy in meV; nothing for one that is exact or of unknown uncertainty."""
+    if uncertainty is None or missing(uncertainty) or uncertainty < _EXACT:
+        return ""
+    return f" ± {milli(uncertainty)}"
 
 
 def count(value: int) -> str:

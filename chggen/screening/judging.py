@@ -34,7 +34,8 @@ VERDICTS = (
     *("distance_ratio", "too_close", "closest_pair", "volume_ratio", "swollen", "parts"),
     *("dimensionality", "space_group_number", "space_group_symbol", "symprec"),
     *("angle_tolerance", "space_group_numbers", "symmetric", "formation_energy_per_atom"),
-    *("decomposition_energy", "decomposition_products", "decomposition_phases"),
+    *("decomposition_energy", "decomposition_energy_uncertainty"),
+    *("decomposition_products", "decomposition_phases"),
     *("decomposition_amounts", "below_threshold", "duplicate_of", "family", "known_phase"),
     *("correction_per_atom", "added_corrections", "run_type"),
 )
@@ -154,6 +155,7 @@ def _stability(row: "pd.Series[Any]", reference: Reference, settings: ScreenConf
     return kept | {
         "formation_energy_per_atom": found.formation_energy_per_atom,
         "decomposition_energy": found.decomposition_energy,
+        "decomposition_energy_uncertainty": found.uncertainty,
         "decomposition_products": found.products,
         "decomposition_phases": list(found.phases),
         "decomposition_amounts": list(found.amounts),

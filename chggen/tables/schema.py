@@ -199,6 +199,13 @@ SCREENING: list[Column] = [
         " phases at this composition, own entry left out (pymatgen get_e_above_hull on a"
         " diagram without the row, allow_negative); negative = breaks the hull",
     ),
+    (
+        "decomposition_energy_uncertainty",
+        F64,
+        "eV/atom",
+        "standard uncertainty of the hull there, of the energies of the competing phases, without"
+        " that of the potential; null if the reference states none",
+    ),
     ("decomposition_products", STR, "", "competing phases and their atomic fractions"),
     ("decomposition_phases", pa.list_(STR), "", "their formulas, largest amount first"),
     ("decomposition_amounts", pa.list_(F64), "", "their atomic fractions, same order, sum 1"),

@@ -88,10 +88,17 @@ def test_bad_value_is_one_line(path: str, value: Any, named: list[str]) -> None:
 
 
 def test_reference_must_cover_the_system() -> None:
-    content = {"systems": {"Na-Cl": {"compositions": ["NaCl"], "guests": ["Na"]}}}
+    pairs = {"kind": "lennard-jones", "options": {"sigma": 2.5, "epsilon": 0.1}}
+    content = {
+        "systems": {"Ra-Cl": {"compositions": ["RaCl2"], "guests": ["Ra"]}},
+        "potentials": {"pairs": {**pairs, "functional": "GGA/GGA+U", "corrections": "MP2020"}},
+        "relax": {"potential": "pairs"},
+        "generate": {"ranking_potential": "pairs"},
+        "inpaint": {"ranking_potential": "pairs"},
+    }  # any element will do for it
     text = line_of(content)
-    assert "systems.Na-Cl.reference" in text
-    assert "Na" in text
+    assert "systems.Ra-Cl.reference" in text
+    assert "no builtin table has Ra" in text
 
 
 def test_only_the_diffusion_model_keeps_a_space_group() -> None:

@@ -13,7 +13,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.entries.computed_entries import ComputedEntry, ComputedStructureEntry
 
-from chggen.config.contracts import GGA, MP2020, NONE, R2SCAN, Contract
+from chggen.config.contracts import GGA, NONE, R2SCAN, Contract
 from chggen.config.energies import ReferenceConfig
 from chggen.errors import ContractError, ReferenceCoverageError
 from chggen.reference.files import hull_energy
@@ -55,41 +55,13 @@ def write_json(path: Path, found: list[ComputedEntry]) -> ReferenceConfig:
     return ReferenceConfig(source="file", path=path)
 
 
-# --- builtin ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("system", ["Zn P S", "Li P S", "Li Si", "P S", "Zn S", "Li", "Si Li"])
-def test_builtin_covers(system: str) -> None:
-    elements = set(system.split())
-    assert coverage_problem(ReferenceConfig(), elements) is None
-    reference = load_reference(ReferenceConfig(), elements)
-    assert set(reference.elements) == elements
-    assert reference.contract == Contract(GGA, MP2020)
-
-
-@pytest.mark.parametrize(
-    ("system", "word"), [("Zn P O", "O"), ("Li Zn P S", "Li with Zn"), ("Zn Si", "Si with Zn")]
-)
-def test_builtin_does_not_cover(system: str, word: str) -> None:
-    problem = coverage_problem(ReferenceConfig(), system.split())
-    assert problem is not None
-    assert word in problem
-    assert "\n" not in problem
-    with pytest.raises(ReferenceCoverageError, match=word):
-        load_reference(ReferenceConfig(), system.split())
+# --- builtin (more in test_builtin_reference) -------------------------------------------
 
 
 def test_builtin_is_not_r2scan() -> None:
     problem = coverage_problem(ReferenceConfig(functional="r2SCAN"), SYSTEM)
     assert problem is not None
     assert "builtin" in problem
-
-
-def test_builtin_says_what_it_lacks() -> None:
-    partial = load_reference(ReferenceConfig(), {"Li", "Si"}).partial
-    assert partial is not None
-    assert "Li12Si7" in partial
-    assert load_reference(ReferenceConfig(), SYSTEM).partial is None
 
 
 def test_elements_of_the_materials_project() -> None:

@@ -35,7 +35,7 @@ def test_the_potential_as_its_own_reference(snakemake: Run, tmp_path: Path) -> N
     assert {row["functional"] for row in judged} == {"pairs"}
     assert "known.cif" in {row["known_phase"] for row in judged}
     page = (folder / "report.html").read_text()
-    assert "The reference is incomplete" in page
+    assert "The reference is incomplete or uncertain" in page
     assert "damaged.cif" in page
     assert "structures of phases, relaxed by pairs" in page
     assert "no phase diagram here" not in page
