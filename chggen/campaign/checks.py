@@ -128,7 +128,7 @@ def contracts(config: Config, name: str) -> None:
     system, screen = config.systems[name], config.screen
     pairs = []
     if system.reference.source != "potential":  # whose energies are its own
-        pairs.append(("reference", config.relax.potential_name, system.reference))
+        pairs.append(("reference", config.relax.tight.potential_name, system.reference))
     if screen.second_potential is not None and system.second_reference is not None:
         second = system.second_reference
         pairs.append(("second_reference", screen.second_potential, second))
@@ -153,7 +153,7 @@ def _second_threshold(config: Config, name: str) -> None:
     contract = potential_contract(second, config.potentials)
     same = comparable(contract, contract_of(system.reference))
     if system.reference.source == "potential":
-        same = second == config.relax.potential_name
+        same = second == config.relax.tight.potential_name
     if not same:
         raise ConfigError(
             f"config: screen.second_threshold = {screen.second_threshold:g}:"

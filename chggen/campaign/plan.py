@@ -256,7 +256,7 @@ class Campaign:
         named = {
             "generate.ranking_potential": config.generate.ranking_potential,
             "inpaint.ranking_potential": config.inpaint.ranking_potential,
-            "relax.potential": config.relax.potential_name,
+            "relax.potential": config.relax.tight.potential_name,
         }
         if config.screen.second_potential is not None:
             named["screen.second_potential"] = config.screen.second_potential

@@ -167,6 +167,10 @@ class FinalConfig(Strict):
     """Step limit per structure."""
     margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05
     """How far (eV/atom) above ``screen.threshold`` a structure may be to be relaxed again."""
+    dispersion: Dispersion = "none"
+    """``d3bj``: D3(BJ) in this relaxation even if ``relax.dispersion`` is ``none``. The first
+    cut then has it at the structures relaxed without, where layers are too far apart, so
+    that ``margin`` should be larger (docs/potentials.md)."""
 
 
 class RelaxConfig(Strict):
@@ -225,6 +229,9 @@ class RelaxConfig(Strict):
                 "fmax": min(self.fmax, self.final.fmax),
                 "smax": min(self.smax, self.final.smax),
                 "max_steps": self.final.max_steps,
+                "dispersion": self.dispersion
+                if self.dispersion != "none"
+                else self.final.dispersion,
                 "trajectories": False,
             }
         )

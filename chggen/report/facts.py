@@ -209,7 +209,9 @@ def _final(relax: RelaxConfig) -> str:
     if relax.final is None:
         return "none"
     stress = f", {relax.final.smax:g} GPa" if relax.relax_cell else ""
-    return f"to {relax.final.fmax:g} eV/Å{stress} in at most {count(relax.final.max_steps)} steps"
+    steps = f"in at most {count(relax.final.max_steps)} steps"
+    dispersion = ", with D3(BJ)" if relax.tight.dispersion != "none" else ""
+    return f"to {relax.final.fmax:g} eV/Å{stress} {steps}{dispersion}"
 
 
 def _frameworks(config: Config) -> Lines:

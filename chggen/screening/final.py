@@ -9,13 +9,17 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
+from chggen.config.dispersion import SUFFIX
 from chggen.config.energies import Potentials
 from chggen.config.screening import ScreenConfig
 from chggen.config.stages import RelaxConfig
 from chggen.errors import ConfigError, ContractError, Status
-from chggen.potential import NamedPotential, load_named
+from chggen.potential import NamedPotential, contract_columns, load_named
+from chggen.potential.dispersion import Dispersed
+from chggen.potential.energies import energies_per_atom
 from chggen.relaxation.constraints import Mask
 from chggen.relaxation.pool import Relaxation, relax
 from chggen.run import progress as bars
@@ -60,6 +64,46 @@ def first_cut(frame: pd.DataFrame, settings: ScreenConfig, margin: float) -> pd.
     chosen = able[low]
     most = SPARE * settings.max_selected
     return chosen.index[chosen.groupby("composition").cumcount() < most]
+
+
+def add_dispersion(
+    frame: pd.DataFrame, places: pd.Index, settings: RelaxConfig, potentials: Potentials
+) -> pd.Index:
+    """Give rows relaxed without dispersion energies with it, at their structures, in place.
+
+    For ``relax.final.dispersion``: all energies of a table have one contract, that of the
+    reference. A row that has no energy then fails.
+
+    Args:
+        frame: table ``screened`` in the making.
+        places: index labels of rows with a relaxed structure.
+        settings: section ``relax``.
+        potentials: section ``potentials``.
+
+    Returns:
+        Labels of the rows that have an energy.
+
+    Raises:
+        ContractError: the rows are of another potential than can be loaded.
+    """
+    without = places[~frame.loc[places, "potential"].str.endswith(SUFFIX).astype(bool)]
+    if settings.tight.dispersion == "none" or without.empty:
+        return places
+    chosen = frame.loc[without]
+    model = Dispersed(_model(chosen, potentials, settings.precision))
+    energies = energies_per_atom(list(chosen["crystal"]), model, settings.batch_atoms)
+    good = np.isfinite(energies)
+    reason = "no energy with dispersion"
+    rows: list[Row] = [
+        {"energy_per_atom": energy} | contract_columns(model)
+        if able
+        else {"energy_per_atom": None, **dict.fromkeys(contract_columns(model))}
+        for energy, able in zip(energies.tolist(), good, strict=True)
+    ]
+    fill(frame, without, rows)
+    bad = without[~good]
+    fill(frame, bad, [{"status": Status.FAILED, "reason": reason}] * len(bad))
+    return places.difference(bad, sort=False)
 
 
 def relax_again(

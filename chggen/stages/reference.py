@@ -52,7 +52,7 @@ def reference(
     """
     symbols = set(elements)
     found = given_phases(config, symbols, phases)
-    model = load_named(settings.potential_name, potentials, precision=settings.precision)
+    model = load_named(settings.tight.potential_name, potentials, precision=settings.precision)
     good = [i for i, phase in enumerate(found.phases) if phase.crystal is not None]
     crystals = [phase.crystal for phase in found.phases if phase.crystal is not None]
     relaxed = relax(crystals, settings.tight, model=model, progress=progress)

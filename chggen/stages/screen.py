@@ -15,7 +15,7 @@ from chggen.reference.computed import load_competing
 from chggen.reference.reference import Reference
 from chggen.run import progress as bars
 from chggen.screening.comparing import compare, rank
-from chggen.screening.final import first_cut, relax_again
+from chggen.screening.final import add_dispersion, first_cut, relax_again
 from chggen.screening.judging import VERDICTS, campaign_hull, judge
 from chggen.screening.second import SecondLevel, judge_again
 from chggen.screening.selection import cut, select
@@ -69,6 +69,8 @@ def screen(  # noqa: PLR0913
     draws = [row for path in inpainted for row in parquet.read(path, "inpainted")]
     frame = _frame(parents, draws, competing)
     places = frame.index[[usable(parent) for parent in parents]]
+    if relax is not None and relax.final is not None:
+        places = add_dispersion(frame, places, relax, level.potentials)
     judge(frame, places, competing, settings, progress)
     compare(frame, places, competing.structures)
     frame["final"] = frame["decomposition_energy"].notna().map({True: False, False: None})

@@ -10,10 +10,27 @@ from chggen.config import load as configfile
 from chggen.config.contracts import Contract, require_same
 from chggen.config.dispersion import DAMPING, Damping, joined, split
 from chggen.config.energies import PotentialConfig, potential_contract, untrained_elements
-from chggen.config.stages import RelaxConfig
+from chggen.config.screening import ScreenConfig
+from chggen.config.stages import FinalConfig, RelaxConfig
 from chggen.errors import ConfigError, ContractError
 from chggen.potential import load_named
-from tests.unit.test_references import caesium_chloride, fcc, write
+from chggen.potential.dispersion import D3
+from chggen.potential.interface import packed_state
+from chggen.screening.second import SecondLevel
+from chggen.stages.screen import screen
+from chggen.structure.crystal import Crystal
+from chggen.tables import parquet
+from tests.unit.test_references import (
+    POTENTIAL,
+    SETTINGS,
+    caesium_chloride,
+    fcc,
+    layered,
+    pairs,
+    relaxed,
+    run,
+    write,
+)
 
 torch.set_num_threads(1)
 
@@ -102,3 +119,33 @@ def test_two_levels_with_it_may_be_compared():
     require_same(dispersed, "a", dispersed, "b")
     with pytest.raises(ContractError, match=r"relax\.dispersion: none"):
         require_same(dispersed, "a", Contract("GGA/GGA+U", "MP2020"), "b")
+
+
+def test_the_second_level_alone(tmp_path):
+    """Every row has energies with it, the hull too; structures were first relaxed without."""
+    own = {"pairs": pairs()["pairs"].model_copy(update={"functional": "PBEsol"})}
+    final = {"dispersion": "d3bj", "margin": 5.0, "fmax": 0.01, "smax": 0.05}
+    settings = SETTINGS.model_copy(update={"final": FinalConfig(**final)})
+    write(tmp_path / "cifs", zinc=fcc("Zn"), sulphur=fcc("S"), compound=caesium_chloride())
+    table = run(tmp_path / "cifs", tmp_path, settings=settings, potentials=own)
+    # the first level of chggen relax has none
+    source = relaxed(tmp_path, layered(), own=own)
+    (first,) = parquet.read(source, "relaxed")
+    assert first["functional"] == "PBEsol"
+    level = SecondLevel(potentials=own)
+    out = tmp_path / "screened.parquet"
+    wide = ScreenConfig(threshold=5.0)
+    screen([source], out, POTENTIAL, wide, relax=settings, second=level, referenced=table)
+    (row,) = parquet.read(out, "screened")
+    assert row["final"]
+    assert row["potential"] == "pairs+d3bj"
+    assert row["functional"] == parquet.read_header(out)["reference_functional"]
+    assert row["potential_hash"] == parquet.read_header(table)["potential_hash"]
+    crystal = Crystal.from_row(first)
+    d3 = D3(DAMPING["PBEsol"])(packed_state([crystal], torch.device("cpu"), torch.float64))
+    expected = first["energy_per_atom"] + d3["energy"].item() / len(crystal)
+    assert row["energy_per_atom_first"] == pytest.approx(expected, abs=1e-6)
+    assert row["energy_per_atom"] < row["energy_per_atom_first"]
+    # without the key the same table is refused
+    with pytest.raises(ContractError, match="cannot be compared"):
+        screen([source], out, POTENTIAL, wide, relax=SETTINGS, second=level, referenced=table)
