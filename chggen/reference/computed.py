@@ -6,6 +6,7 @@ the systematic errors are on both sides of E_d and cancel in part.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -137,29 +138,33 @@ def table_reference(
 
 
 def _not_there(system: set[str], phases: Sequence[Phase]) -> str | None:
-    """Warning about stable compositions of the builtin table without a phase in this one."""
+    """Warning about stable compositions of the builtin table without a phase in this one.
+
+    How much they matter is the builtin hull of the compositions that are there, minus the
+    builtin hull of all, where they lie.
+    """
     from chggen.reference.hull import hull_formation_energy
 
     try:
         known = load_reference(ReferenceConfig(), system)
     except ReferenceCoverageError:  # nothing to compare with
         return without_compounds(system, phases)
-    there = {phase.composition for phase in phases}
-    lacking = sorted(
-        {
-            p.composition
-            for p in known.phases
-            if p.composition not in there | system
-            and p.formation_energy_per_atom
-            <= hull_formation_energy(known, p.composition) + _ON_HULL
-        }
-    )
-    if not lacking:
+    there = {phase.composition for phase in phases} | system
+    rest = replace(known, phases=tuple(p for p in known.phases if p.composition in there))
+    gaps = {
+        p.composition: hull_formation_energy(rest, p.composition) - p.formation_energy_per_atom
+        for p in known.phases
+        if p.composition not in there
+        and p.formation_energy_per_atom <= hull_formation_energy(known, p.composition) + _ON_HULL
+    }
+    if not gaps:
         return None
-    more = ", …" if len(lacking) > _MOST_NAMED else ""
+    worst = sorted(gaps, key=lambda formula: (-gaps[formula], formula))
+    more = ", …" if len(worst) > _MOST_NAMED else ""
     return (
-        f"the table has no phase of {len(lacking)} compositions that are known to be stable"
-        f" ({', '.join(lacking[:_MOST_NAMED])}{more}); where they compete, E_d is underestimated"
+        f"the table has no phase of {len(worst)} compositions that are known to be stable"
+        f" ({', '.join(worst[:_MOST_NAMED])}{more}); where they compete, E_d is underestimated, by"
+        f" up to {gaps[worst[0]]:.2f} eV/atom"
     )
 
 
