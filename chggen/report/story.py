@@ -215,7 +215,9 @@ def notices(
     out = [Notice("warning", f"The tables are inconsistent: {what}.") for what in doubts]
     lacking = partial or loaded.partial
     if lacking:
-        what = Markup("The reference is incomplete or uncertain: {}.").format(text.products(lacking))
+        what = Markup("The reference is incomplete or uncertain: {}.").format(
+            text.products(lacking)
+        )
         out.append(Notice("warning", what))
     if loaded.problem:
         out.append(Notice("warning", f"The reference could not be re-read: {loaded.problem}."))
