@@ -1,11 +1,13 @@
 """Error of the hulls that come with the package, at compositions known exactly, as JSON.
 
-python benchmarks/hull.py [--sample 1500] [--seed 0] --json
+python benchmarks/hull.py [--sample 1500] [--seed 0] [--potential chgnet-0.3.0] --json
 
 ``builtin``: at every composition of the sample its exact rows are taken out of the table. What is
 left of it is the energy that was converted by a fit that never saw it. The error is that of the
 hull energy. ``builtin_converted_alone``: every exact row of the system is taken out, as where
 nothing is known exactly. Converted energies are those before they respected exact hulls.
+``potential``: hull of the phases relaxed by the potential, formation energies against its own
+elements, nothing left out: what cancels in E_d (benchmarks/decomposition.py) is still in it.
 """
 
 import argparse
@@ -20,7 +22,9 @@ import pyarrow.compute as pc
 from scipy.stats import binomtest
 
 from chggen.config.energies import ReferenceConfig
+from chggen.errors import ReferenceCoverageError
 from chggen.reference.builtin import builtin_table
+from chggen.reference.computed import load_competing
 from chggen.reference.files import Phase
 from chggen.reference.hull import decomposition
 from chggen.reference.reference import Reference, load_reference
@@ -64,6 +68,28 @@ def hull(reference: Reference, formula: str) -> tuple[float, float]:
     return -found.decomposition_energy, found.uncertainty or 0.0
 
 
+def exact_hull(formula: str) -> tuple[Reference, float]:
+    """Builtin reference of a composition's elements, and the hull energy there, eV/atom."""
+    whole = load_reference(ReferenceConfig(), set(comp.parse_formula(formula)))
+    return whole, hull(whole, formula)[0]
+
+
+def by_potential(formula: str, potential: str) -> Error | None:
+    """Error of the hull of a potential at a composition; None if its table lacks an element.
+
+    Args:
+        formula: of the composition.
+        potential: whose table of the package.
+    """
+    whole, exact = exact_hull(formula)
+    config = ReferenceConfig(source="potential")
+    try:
+        own = load_competing(config, whole.elements, potential=potential)
+    except ReferenceCoverageError:
+        return None
+    return Error(len(whole.elements), hull(own, formula)[0] - exact, 0.0)
+
+
 def left_out(formula: str, converted: dict[str, Phase], *, alone: bool) -> Error:
     """Error at a composition without its exact rows.
 
@@ -72,8 +98,8 @@ def left_out(formula: str, converted: dict[str, Phase], *, alone: bool) -> Error
         converted: see :func:`converted_energies`.
         alone: no row of the system is exact.
     """
-    whole = load_reference(ReferenceConfig(), set(comp.parse_formula(formula)))
-    kept = {}
+    whole, exact = exact_hull(formula)
+    kept: dict[str, list[Phase]] = {}
     for phase in whole.phases:
         other = converted.get(phase.composition)
         if phase.composition == formula or alone or phase.source == "converted":
@@ -83,7 +109,6 @@ def left_out(formula: str, converted: dict[str, Phase], *, alone: bool) -> Error
             kept.setdefault(phase.composition, []).append(phase)
     rest = replace(whole, phases=tuple(p for found in kept.values() for p in found))
     energy, uncertainty = hull(rest, formula)
-    exact, _ = hull(whole, formula)
     return Error(len(whole.elements), energy - exact, uncertainty)
 
 
@@ -123,6 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sample", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--potential", default="chgnet-0.3.0", help="'none': leave it out")
     parser.add_argument("--json", action="store_true", help="all figures, not only the first")
     given = parser.parse_args()
     formulas = known_exactly()
@@ -132,6 +158,11 @@ def main() -> None:
         name: by_elements([left_out(f, converted, alone=alone) for f in formulas])
         for name, alone in (("builtin", False), ("builtin_converted_alone", True))
     }
+    if given.potential != "none":
+        all_errors = [by_potential(f, given.potential) for f in formulas]
+        own = [e for e in all_errors if e is not None]
+        if own:
+            found["potential"] = by_elements(own) | {"without_table": len(formulas) - len(own)}
     if given.json:
         print(json.dumps(found, indent=1))
         return

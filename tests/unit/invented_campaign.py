@@ -222,6 +222,7 @@ class Campaign:
                     "symmetric": group.symmetric, "too_close": False, "family": row["id"],
                     "dimensionality": 3, "volume_ratio": 1.1, "swollen": False, "final": False,
                     "decomposition_energy": ed,
+                    "decomposition_energy_uncertainty": 0.0123,
                     "formation_energy_per_atom": ed - 0.7,
                     "decomposition_products": "0.636 P2S7 + 0.364 ZnS",
                     "decomposition_phases": ["P2S7", "ZnS"],

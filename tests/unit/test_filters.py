@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,22 @@ def test_products_as_columns(tmp_path: Path) -> None:
     assert found["decomposition_products"] == "0.667 ZnS + 0.333 S"
     assert found["decomposition_phases"] == ["ZnS", "S"]
     assert found["decomposition_amounts"] == pytest.approx([2 / 3, 1 / 3])
+    assert found["decomposition_energy_uncertainty"] == 0.0  # exact rows alone
+
+
+def test_the_uncertainty_of_the_hull_is_a_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = load_reference(BUILTIN, {"Zn", "S"})
+    for stated, expected in ((0.03, 0.02), (None, None)):
+        phases = tuple(replace(p, uncertainty=stated) for p in known.phases)
+        unsure = replace(known, phases=phases)
+        monkeypatch.setattr("chggen.stages.screen.load_competing", lambda *_, u=unsure, **__: u)
+        folder = tmp_path / str(stated)
+        folder.mkdir()
+        (found,) = screened(folder, [(sulphide(), -0.6, True)])  # two thirds ZnS
+        value = found["decomposition_energy_uncertainty"]
+        assert value == (expected if expected is None else pytest.approx(expected))
 
 
 def test_the_hull_after_the_campaign(tmp_path: Path) -> None:

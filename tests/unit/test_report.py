@@ -122,6 +122,12 @@ def test_the_headline_says_what_the_table_says(made, rates):
     assert f"lies {abs(1000 * best):.0f} meV/atom" in words
 
 
+def test_the_uncertainty_stands_beside_the_energy(made):
+    words = Page(made[1]).text
+    assert " ± 12 meV/atom," in words
+    assert "standard uncertainty of the competing phases alone" in words
+
+
 def test_failures_add_up_on_the_page(made, rates):
     table = re.search(r'id="failures".*?</table>', made[1], re.DOTALL)
     assert table
