@@ -52,6 +52,7 @@ RESOURCES = {
     "chggen.potential.dispersion": ("data/d3_reference.safetensors",),
     "chggen.cells.lattice": ("data/lattice_ranges.json",),
     "chggen.cells.library": ("data/known_cells.parquet",),
+    "chggen.symmetry.known_crystals": ("data/known_crystals.parquet",),
     "chggen.cells.volume": ("pretrained/volume.*",),
 }
 

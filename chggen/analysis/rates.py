@@ -38,6 +38,8 @@ COUNTED: Final[dict[str, str]] = {
     "breaks_hull": "E_d below zero",
     "unique": "below the threshold and not a duplicate of a lower-energy structure",
     "new": "unique and not a known phase",
+    "known_prototype": "new, and a known crystal of other elements has its prototype",
+    "novelty": "unique structures that are new",
     "selected": "selected for DFT",
     "framework_found": "relaxed structures that gave a symmetric framework",
     "symmetric_per_generated": "generated structures that are symmetric or have such a descendant",
@@ -64,6 +66,7 @@ _FLAGS: Final = (
     "breaks_hull",
     "unique",
     "new",
+    "known_prototype",
     "selected",
 )
 
@@ -195,6 +198,8 @@ def _counted(attempts: pd.DataFrame, clusters: Clusters) -> Iterator[Row]:
     yield {"quantity": "attempted", "n": n, "k": n, "value": 1.0 if n else None}
     for quantity in _FLAGS:
         yield clusters.counted(quantity, attempts[quantity])
+    unique = attempts[attempts["unique"]]
+    yield Clusters(unique["ancestor"]).counted("novelty", unique["new"])
 
 
 def _at_tolerances(attempts: pd.DataFrame, config: Config, clusters: Clusters) -> Iterator[Row]:

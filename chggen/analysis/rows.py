@@ -71,9 +71,9 @@ class Outcomes:
         attempts: one row per attempted structure. ``KEY``; ``stage`` and ``status``
             where it ended, with ``reason``; the booleans ``sampled``, ``relaxed``,
             ``converged``, ``symmetric``, ``below_threshold``, ``breaks_hull``,
-            ``unique``, ``new`` and ``selected`` (each of the last three among those
-            below the threshold); ``draw_kind``, one of :data:`KINDS`; the measured columns
-            of the tables (units as there).
+            ``unique``, ``new``, ``known_prototype`` and ``selected`` (each of the last four
+            among those below the threshold); ``draw_kind``, one of :data:`KINDS`; the
+            measured columns of the tables (units as there).
         frameworks: one row per framework, and one per structure that gave none: ``KEY``,
             ``status``, ``reason`` and space group.
         compositions: in the order of the tables.
@@ -182,6 +182,7 @@ def _verdicts(attempts: pd.DataFrame) -> pd.DataFrame:
     }
     flags["unique"] = flags["below_threshold"] & out["duplicate_of"].isna()
     flags["new"] = flags["unique"] & out["known_phase"].isna()
+    flags["known_prototype"] = flags["new"] & out["prototype_of"].notna()
     out = out.assign(**{name: flag.astype(bool) for name, flag in flags.items()})
     # the first stage that failed has the last word; a screen may still refuse what
     # relaxed, but what it merely carries on says nothing new

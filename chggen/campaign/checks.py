@@ -19,6 +19,7 @@ from chggen.config.model import Config
 from chggen.config.stages import GenerateConfig
 from chggen.diffusion.card import require_cell_head, unknown_elements
 from chggen.errors import ConfigError, ContractError, TableError
+from chggen.provenance import PACKAGE
 from chggen.reference.reference import contract_of, coverage_problem
 from chggen.structure import files as structurefiles
 
@@ -173,3 +174,15 @@ def known_cells(config: Config) -> None:
         read(library)
     except ConfigError as error:
         raise ConfigError(f"config: generate.lattice.library = '{library}': {error}") from error
+
+
+def known_crystals(config: Config) -> None:
+    """The package's table of known crystals can be read, where the screen needs it."""
+    if config.screen.known != "label":
+        return
+    from chggen.tables import parquet
+
+    try:
+        parquet.require(PACKAGE / "data/known_crystals.parquet", "known")
+    except TableError as error:
+        raise ConfigError(f"config: screen.known = 'label': {error}") from error

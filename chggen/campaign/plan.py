@@ -331,6 +331,7 @@ class Campaign:
         checks.size(self.config)
         checks.training(self.config)
         checks.known_cells(self.config)
+        checks.known_crystals(self.config)
         named = self._named_potentials
         checks.potentials(self.config, named)
         for name, system in self.config.systems.items():

@@ -7,7 +7,18 @@ import warnings
 
 import typer
 
-from chggen.cli import dft, library, look, model, predict, reference, shard, system, workflow
+from chggen.cli import (
+    dft,
+    known,
+    library,
+    look,
+    model,
+    predict,
+    reference,
+    shard,
+    system,
+    workflow,
+)
 from chggen.errors import ChggenError
 
 # stages import torch and pymatgen, which take seconds: each command imports its own
@@ -37,6 +48,7 @@ for command in (
     model.train_volume,
     model.evaluate,
     library.library,
+    known.known,
     workflow.resume,
     look.export,
     look.show,

@@ -8,6 +8,9 @@ from pydantic import model_validator
 from chggen.config.base import Count, Positive, Strict
 from chggen.config.energies import Words
 
+#: How known crystals are recognised.
+Recognition = Literal["label", "structures", "off"]
+
 
 class ScreenConfig(Strict):
     """Screening by symmetry, stability and novelty."""
@@ -39,6 +42,10 @@ class ScreenConfig(Strict):
     energies a potential without dispersion gets wrong; empty: no limit."""
     require_symmetric: bool = False
     """Select only structures with a space group above P-1."""
+    known: Recognition = "label"
+    """How known crystals are recognised, which the screen removes. ``label``: by the structures of
+    the reference, and where it has none by formula, space group, orbits, volume and distances in
+    the package's table; ``structures``: by those of the reference alone; ``off``: not at all."""
     second_potential: Words | None = None
     """Name of a second potential that re-evaluates the selected structures
     (``chgnet-r2scan``); its energies are kept in separate columns."""

@@ -99,6 +99,8 @@ def summary(outcomes: Sequence[Outcome], samples: int) -> dict[str, Any]:
         "n_relaxed": sum(statuses[s] for s in RELAXED),
         "n_rmsd": int(np.isfinite(grid(outcomes, samples, "rmsd")).sum()),
         "n_matched": int(counted["matches"].sum()),
+        "n_matched_by_label": int(grid(outcomes, samples, "matched_by_label").sum()),
+        "n_new": int(grid(outcomes, samples, "new").sum()),
         # in the order of the structures: what later runs are compared with
         **{name: values.tolist() for name, values in counted.items()},
         "statuses": {s.value: statuses[s] for s in Status if statuses[s]},
@@ -125,6 +127,7 @@ def _values(outcomes: Sequence[Outcome], samples: int) -> dict[str, float]:
         "energy_above_truth": median(energy),
         "energy_above_truth_best": median(energy.min(1, keepdims=True)),
         "lower_energy": share(energy < -LOWER),
+        "new": share(grid(outcomes, samples, "new") > 0),
         "too_close": share(grid(outcomes, samples, "min_distance") < CLOSE),
         **{name: median(grid(outcomes, samples, name)) for name in MOVED},
     }

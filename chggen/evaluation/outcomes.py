@@ -13,6 +13,7 @@ from chggen.run.progress import Progress, silent
 from chggen.structure.composition import formula_of
 from chggen.structure.crystal import Crystal
 from chggen.structure.task import Placed, Task
+from chggen.symmetry.known_crystals import Features, KnownCrystals
 
 if TYPE_CHECKING:
     from pymatgen.analysis.structure_matcher import StructureMatcher
@@ -46,6 +47,8 @@ class Outcome:
         reason: one line more.
         matched: the relaxed sample is the relaxed known structure, wide tolerances.
         matched_narrow: by the narrow ones too.
+        known: name of the known crystal that the relaxed sample is by its label
+            (:mod:`chggen.symmetry.known_crystals`); None if it is none.
         energy_above_truth: relaxed energies, sample minus known structure, eV/atom.
         generation_cpu_seconds: its part of what the generator took; NaN where not measured.
         relaxation_cpu_seconds: its part of what the relaxations took.
@@ -61,10 +64,21 @@ class Outcome:
     reason: str
     matched: bool = False
     matched_narrow: bool = False
+    known: str | None = None
     energy_above_truth: float = math.nan
     generation_cpu_seconds: float = math.nan
     relaxation_cpu_seconds: float = math.nan
     route: str = UNCONDITIONAL
+
+    @property
+    def new(self) -> bool:
+        """True for a relaxed sample that is no known crystal, by StructureMatcher or label."""
+        return self.status in RELAXED and not self.matched and self.known is None
+
+    @property
+    def matched_by_label(self) -> bool:
+        """True for one that StructureMatcher finds to be the known structure, and its label too."""
+        return self.matched and self.known is not None
 
     @property
     def cpu_seconds(self) -> float:
@@ -132,7 +146,7 @@ def judge(
 def _judge(sample: Sample, truth: Relaxation) -> Outcome:
     relaxed, draw = sample.relaxed, sample.draw
 
-    def outcome(status: Status, reason: str, **found: float) -> Outcome:
+    def outcome(status: Status, reason: str, **found: float | str | None) -> Outcome:
         place = (draw.structure, draw.sample, sample.task, sample.placed, relaxed, status, reason)
         found |= {name: getattr(sample, name) for name in COSTS}
         return Outcome(*place, route=sample.route, **found)  # type: ignore[arg-type]
@@ -150,8 +164,19 @@ def _judge(sample: Sample, truth: Relaxation) -> Outcome:
         matched=wide,
         # what the wide tolerances refuse, the narrow ones do too
         matched_narrow=wide and same(relaxed.crystal, truth.crystal, NARROW),
+        known=_known(relaxed.crystal),
         energy_above_truth=relaxed.energy_per_atom - truth.energy_per_atom,
     )
+
+
+def _known(crystal: Crystal) -> str | None:
+    found = _known_crystals().same(Features.of(crystal), formula_of(crystal.atomic_numbers))
+    return found.name if found else None
+
+
+@cache
+def _known_crystals() -> KnownCrystals:
+    return KnownCrystals()
 
 
 def same(first: Crystal, second: Crystal, tolerances: tuple[float, float, float]) -> bool:

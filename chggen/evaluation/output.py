@@ -29,6 +29,7 @@ SHOWN = (
     ("energy_above_truth", "energy above known structure, median", "eV/atom", 3),
     ("energy_above_truth_best", "the same, best of {k}", "eV/atom", 3),
     ("lower_energy", "lower than known structure", "%", 1),
+    ("new", "new: relaxed and no known crystal", "%", 1),
     ("too_close", "under 1 Å before relaxation", "%", 1),
     ("delta_energy", "ΔE generated → relaxed, median", "eV/atom", 3),
     ("rmsd", "RMSD generated → relaxed, median", "Å", 2),
@@ -223,6 +224,7 @@ def _row(run: Run, generator: str, outcome: Outcome) -> parquet.Row:
         "score_calls": placed.score_calls,
         "matched": outcome.matched,
         "matched_narrow": outcome.matched_narrow,
+        "known_phase": outcome.known,
         "energy_above_truth": strict(outcome.energy_above_truth),
         "min_distance_generated": strict(outcome.min_distance),
     }

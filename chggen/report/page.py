@@ -15,7 +15,18 @@ from markupsafe import Markup, escape
 from chggen.analysis.rates import ALL, tolerances
 from chggen.analysis.rows import ROUTES, Outcomes
 from chggen.config.model import Config
-from chggen.report import calculations, cell, charts, facts, hull, screening, sections, story, text
+from chggen.report import (
+    calculations,
+    cell,
+    charts,
+    facts,
+    hull,
+    novelty,
+    screening,
+    sections,
+    story,
+    text,
+)
 from chggen.report import candidates as best_structures
 from chggen.report.phases import Loaded, load_phases, section_of
 from chggen.tables.parquet import Row
@@ -53,6 +64,8 @@ _LISTED: Final = (
     "min_distance",
     "converged",
     "known_phase",
+    "known_by",
+    "prototype_of",
     "selected",
     "filter",
     "filter_reason",
@@ -167,7 +180,7 @@ def _about_reference(
         doubts.append("the reference has changed since screening, so the hull plot differs")
     return {
         "notices": story.notices(config, outcomes, rates, loaded, partial, doubts),
-        "known_checked": loaded.has_structures,
+        "known_checked": novelty.checked(config, structures=loaded.has_structures),
         "hull": _hull(config, outcomes, loaded),
         "after": screening.after_campaign(outcomes),
     }
@@ -206,6 +219,7 @@ def _environment() -> jinja2.Environment:
     environment.globals |= {
         "interval": text.interval,
         "missing": text.missing,
+        "novelty": novelty.short,
         "plural": text.plural,
         "style": _asset("page.css"),
         "script": _asset("page.js"),

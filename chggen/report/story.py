@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from chggen.analysis.rows import GENERATED, ROUTES, Outcomes
 from chggen.config.model import Config
-from chggen.report import text
+from chggen.report import novelty, text
 from chggen.report.phases import Loaded
 from chggen.report.sections import Rates
 
@@ -86,7 +86,8 @@ def headline(
     second = second.format(
         text.count(relaxed), _some(below, "lies", "lie"), text.milli(config.screen.threshold)
     )
-    return [first, second + _success(outcomes, rates), *best_of(best)]
+    third = _success(outcomes, rates) + novelty.counted(rates)
+    return [first, second + third, *best_of(best)]
 
 
 def _success(outcomes: Outcomes, rates: Rates) -> Markup:
@@ -121,14 +122,13 @@ def best_of(best: pd.DataFrame) -> list[Markup]:
     row = best.iloc[0]
     energy = float(row["decomposition_energy"])
     symmetric = best[best["symmetric"]]
-    known = not text.missing(row["known_phase"])
-    said = Markup("It is the known phase {}.").format(row["known_phase"])
+    known = novelty.is_known(row)
     out = [
         Markup("The best, {} in {}, {}. {}").format(
             text.formula(row["composition"]),
             _group(row),
             _where(energy),
-            said if known else meaning(row),
+            novelty.sentence(row) if known else _with_prototype(row),
         )
     ]
     new = best[best["known_phase"].isna()]
@@ -152,8 +152,13 @@ def _new(row: pd.Series) -> Markup:
         text.formula(row["composition"]),
         _group(row),
         _where(float(row["decomposition_energy"])),
-        meaning(row),
+        _with_prototype(row),
     )
+
+
+def _with_prototype(row: pd.Series) -> Markup:
+    """What its E_d means, and the known crystal of its prototype."""
+    return Markup(" ").join(filter(None, [meaning(row), novelty.sentence(row)]))
 
 
 def _group(row: Mapping[str, Any] | pd.Series) -> Markup:
@@ -229,10 +234,15 @@ def notices(
             f" large E_d; the CHGGen paper recommends {advised} meV/atom."
         )
         out.append(Notice("note", softness))
-    if not loaded.problem and not loaded.has_structures:
+    if not loaded.problem and not novelty.checked(config, structures=loaded.has_structures):
+        why = (
+            "screen.known is off"
+            if config.screen.known == "off"
+            else "The reference has energies but no structures"
+        )
         blind = (
-            "The reference has energies but no structures, so known phases cannot be"
-            " recognised: “new” only means “not a duplicate of another structure found here”."
+            f"{why}, so known phases cannot be recognised: “new” only means “not a duplicate of"
+            " another structure found here”."
         )
         out.append(Notice("note", blind))
     return out

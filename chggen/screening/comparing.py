@@ -1,20 +1,17 @@
 """Verdicts that need other structures: duplicates, families, known phases, ranks."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from chggen.screening.families import families
 from chggen.screening.judging import crystals_of, valid
-from chggen.structure.matching import duplicates, match_known
+from chggen.screening.known import KnownPhases
+from chggen.structure.matching import duplicates
 
-if TYPE_CHECKING:
-    from pymatgen.core.structure import Structure
+_KNOWN = ("known_phase", "known_by", "prototype_of")
 
 
-def compare(frame: pd.DataFrame, places: pd.Index, known: Mapping[str, "Structure"]) -> None:
-    """Fill ``duplicate_of``, ``family`` and ``known_phase`` of some rows, in place.
+def compare(frame: pd.DataFrame, places: pd.Index, known: KnownPhases) -> None:
+    """Fill ``duplicate_of``, ``family``, ``known_phase`` and what follows from it, in place.
 
     They are compared among themselves, within each composition. Rows that are left out and
     pointed to one that now has another to stand for it are led on to that one.
@@ -22,7 +19,7 @@ def compare(frame: pd.DataFrame, places: pd.Index, known: Mapping[str, "Structur
     Args:
         frame: table ``screened`` in the making, its rows judged.
         places: index labels of the rows.
-        known: structures of the reference by label.
+        known: what tells a known phase from a new one.
     """
     ids = frame["id"]
     for _, members in in_order(frame.loc[places]).groupby("composition", sort=False):
@@ -32,9 +29,10 @@ def compare(frame: pd.DataFrame, places: pd.Index, known: Mapping[str, "Structur
         frame.loc[members.index, "duplicate_of"] = pd.array(
             [None if twin is None else ids[members.index[twin]] for twin in twins], dtype="string"
         )
-        frame.loc[members.index, "known_phase"] = pd.array(
-            match_known(crystals, known), dtype="string"
-        )
+        verdicts = known.verdicts(crystals)
+        for column in _KNOWN:
+            values = [getattr(verdict, column) for verdict in verdicts]
+            frame.loc[members.index, column] = pd.array(values, dtype="string")
         # heads: valid ones first, so that one that did not converge does not stand for others
         good = valid(members)
         unique = [i for i, twin in enumerate(twins) if twin is None]

@@ -38,6 +38,7 @@ VERDICTS = (
     *("decomposition_products", "decomposition_phases"),
     *("decomposition_amounts", "below_threshold", "duplicate_of", "family", "known_phase"),
     *("correction_per_atom", "added_corrections", "run_type"),
+    *("known_by", "prototype_of"),
 )
 
 

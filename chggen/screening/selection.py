@@ -9,6 +9,7 @@ from chggen.errors import STATUS_TEXT, Status
 from chggen.screening.comparing import in_order
 from chggen.screening.filters import Filter
 from chggen.screening.judging import swollen
+from chggen.screening.known import LABEL
 
 #: A filter that a row fails by itself: which rows, and what to say of each.
 _Check = tuple[Filter, pd.Series, pd.Series]
@@ -98,7 +99,7 @@ def _checks(frame: pd.DataFrame, settings: ScreenConfig) -> Sequence[_Check]:
         (
             Filter.KNOWN_PHASE,
             frame["known_phase"].notna(),
-            "matches " + frame["known_phase"].fillna(""),
+            _matches(frame),
         ),
         (
             Filter.NOT_SYMMETRIC,
@@ -109,6 +110,12 @@ def _checks(frame: pd.DataFrame, settings: ScreenConfig) -> Sequence[_Check]:
         ),
     )
     return [(name, failed & (judged | (name == Filter.FAILED)), why) for name, failed, why in found]
+
+
+def _matches(frame: pd.DataFrame) -> pd.Series:
+    by_label = (frame["known_by"] == LABEL).fillna(value=False).astype(bool)
+    how = by_label.map({True: " by its label", False: ""})
+    return "matches " + frame["known_phase"].fillna("") + how
 
 
 def _limit(frame: pd.DataFrame, able: pd.DataFrame, settings: ScreenConfig) -> None:

@@ -17,6 +17,7 @@ from chggen.run import progress as bars
 from chggen.screening.comparing import compare, rank
 from chggen.screening.final import add_dispersion, first_cut, relax_again
 from chggen.screening.judging import VERDICTS, campaign_hull, judge
+from chggen.screening.known import KnownPhases
 from chggen.screening.second import SecondLevel, judge_again
 from chggen.screening.selection import cut, select
 from chggen.structure import composition as comp
@@ -59,6 +60,7 @@ def screen(  # noqa: PLR0913
     Raises:
         ReferenceCoverageError: the reference does not cover the system.
         ContractError: energies may not be compared with the reference's.
+        TableError: a table is damaged, that of known crystals among them.
     """
     parents = [row for path in sources for row in parquet.read(path, parquet.table_name(path))]
     elements = {e for row in parents for e in comp.parse_formula(row["composition"])}
@@ -72,7 +74,8 @@ def screen(  # noqa: PLR0913
     if relax is not None and relax.final is not None:
         places = add_dispersion(frame, places, relax, level.potentials)
     judge(frame, places, competing, settings, progress)
-    compare(frame, places, competing.structures)
+    known = KnownPhases(competing.structures, settings.known)
+    compare(frame, places, known)
     frame["final"] = frame["decomposition_energy"].notna().map({True: False, False: None})
     frame["final"] = frame["final"].astype("boolean")
     facts: dict[str, Any] = {}
@@ -87,7 +90,7 @@ def screen(  # noqa: PLR0913
             movable=_movable(parents, draws) if relax.fix_host else {},
             progress=progress,
         )
-        _judge_final(frame, chosen, competing, settings)
+        _judge_final(frame, chosen, competing, settings, known)
     rank(frame)
     campaign_hull(frame, competing)
     select(frame, settings, final=final)
@@ -104,6 +107,7 @@ def screen(  # noqa: PLR0913
         reference_hash=competing.hash,
         reference_functional=competing.contract.functional,
         reference_partial=competing.partial,
+        known_crystals=known.digest,
         **facts,
     )
     parquet.write(output, "screened", _rows(frame), header)
@@ -135,14 +139,18 @@ def _frame(
 
 
 def _judge_final(
-    frame: pd.DataFrame, places: pd.Index, competing: Reference, settings: ScreenConfig
+    frame: pd.DataFrame,
+    places: pd.Index,
+    competing: Reference,
+    settings: ScreenConfig,
+    known: KnownPhases,
 ) -> None:
     """Verdicts on what was relaxed again; none are left of what failed at it."""
     good = places[frame.loc[places, "energy_per_atom"].notna()]
     bad = places.difference(good)
     fill(frame, bad, [dict.fromkeys(VERDICTS)] * len(bad))
     judge(frame, good, competing, settings)
-    compare(frame, good, competing.structures)
+    compare(frame, good, known)
 
 
 def _movable(parents: Sequence[parquet.Row], draws: Sequence[parquet.Row]) -> Mapping[str, Any]:

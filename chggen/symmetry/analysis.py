@@ -118,6 +118,23 @@ def space_groups(
     return [space_group(crystal, t, angle_tolerance).number for t in tolerances]
 
 
+def symmetry_dataset(
+    crystal: Crystal, symprec: float, angle_tolerance: float = -1.0
+) -> tuple[Crystal, spglib.SpglibDataset]:
+    """The crystal in a reduced cell, atoms in their order, and spglib's dataset of that.
+
+    Args:
+        crystal: any setting, primitive or not.
+        symprec: distance tolerance, Å.
+        angle_tolerance: degrees; -1: as spglib derives it from the other.
+
+    Raises:
+        SymmetrisationError: no space group is found.
+    """
+    reduced, _ = _reduced(crystal)
+    return reduced, _dataset(reduced, symprec, angle_tolerance)
+
+
 def symmetrise(
     crystal: Crystal, symprec: float, angle_tolerance: float, cell: HostCell = "input"
 ) -> Symmetrised:

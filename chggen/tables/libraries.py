@@ -71,3 +71,21 @@ PART: list[Column] = [
     ("volume_per_atom", F64, "Å³", "cell volume over number of atoms at the end"),
     *_SYMMETRY,
 ]
+
+#: Known crystals (chggen.symmetry.known_crystals): what each is, without its coordinates.
+KNOWN: list[Column] = [
+    ("number", pa.int32(), "", "of the Materials Project: 22862 is mp-22862"),
+    ("formula", STR, "", "canonical reduced formula"),
+    ("anonymous", STR, "", "anonymous formula: reduced counts, rising ('1 1 3')"),
+    ("space_group_number", pa.uint8(), "", "space group at 0.01 Å; null for large cells"),
+    ("orbits", STR, "", "multiplicities of the orbits at 0.01 Å (chggen.symmetry.labels)"),
+    ("space_group_number_loose", pa.uint8(), "", "the same at 0.1 Å; null where it is the same"),
+    ("orbits_loose", STR, "", "the same at 0.1 Å; null where label is the same"),
+    ("volume", pa.uint32(), "0.01 Å³", "volume per atom"),
+    (
+        "distances",
+        pa.list_(pa.uint8()),
+        "",
+        "of each element: 200 · (mean distance to 12 nearest atoms / (V/n)^(1/3) - 0.5), or null",
+    ),
+]

@@ -19,6 +19,8 @@ from chggen.run.atomic import replacing
 from chggen.tables.schema import REQUIRED, SCHEMA_VERSION, SCHEMAS
 
 Row = dict[str, Any]
+#: Conditions on rows: all of a list, or of one of several lists.
+Filters = Sequence[tuple[str, str, Any]] | Sequence[Sequence[tuple[str, str, Any]]]
 _HEADER = b"chggen"
 #: Columns with fewer values than this are best written as numbers into a dictionary.
 _FEW = 1000
@@ -32,6 +34,7 @@ def write(
     level: int | None = None,
     *,
     compact: bool = False,
+    group_rows: int | None = None,
 ) -> None:
     """Write rows as a table, atomically; missing columns become null.
 
@@ -43,6 +46,7 @@ def write(
         level: of the compression (zstd); default: the fast one.
         compact: choose the encoding of each column by its values, for tables that go into
             a package.
+        group_rows: rows per row group, the least that is read at once; default: a million.
 
     Raises:
         TableError: unknown columns, wrong types, a null in a required column or an unknown
@@ -58,6 +62,7 @@ def write(
             file,
             compression="zstd",
             compression_level=level,
+            row_group_size=group_rows,
             **(_encodings(table) if compact else {}),
         )
 
@@ -101,32 +106,52 @@ def from_rows(name: str, rows: Sequence[Mapping[str, Any]], where: object = "") 
     return table
 
 
-def read_table(path: str | Path, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(
+    path: str | Path,
+    name: str,
+    columns: Sequence[str] | None = None,
+    filters: Filters | None = None,
+) -> pa.Table:
     """Read and validate table ``name``.
 
     Args:
         path: of the file.
         name: key of ``SCHEMAS``.
         columns: those to read, in order; all if not given.
+        filters: rows to read, as pyarrow's ``read_table`` takes them; row groups that hold
+            none are not read.
 
     Raises:
         TableError: one clear line: not there, damaged, another table or schema.
     """
     path = Path(path)
-    if not path.is_file():
-        raise TableError(f"{path}: no such table ('{name}' expected)")
+    require(path, name)
     try:
-        schema = pq.read_schema(path)
-        _require_schema(path, schema, name)
-        # pq.read_table would import pandas
-        with pq.ParquetFile(path) as file:
-            table = file.read(columns=columns)
-            table = table if columns is None else table.select(list(columns))
+        if filters is None:
+            # pq.read_table would import pandas
+            with pq.ParquetFile(path) as file:
+                table = file.read(columns=columns)
+                table = table if columns is None else table.select(list(columns))
+        else:
+            table = pq.read_table(path, columns=columns, partitioning=None, filters=filters)
     except (pa.ArrowInvalid, OSError) as error:
         line = str(error).splitlines()[0]
         raise TableError(f"{path}: not a readable Parquet file ({line})") from error
     _validate(table, name, path)
     return table
+
+
+def require(path: str | Path, name: str) -> None:
+    """Raise :class:`TableError`, one line, unless a file is table ``name``; reads its footer."""
+    path = Path(path)
+    if not path.is_file():
+        raise TableError(f"{path}: no such table ('{name}' expected)")
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        line = str(error).splitlines()[0]
+        raise TableError(f"{path}: not a readable Parquet file ({line})") from error
+    _require_schema(path, schema, name)
 
 
 def _require_schema(path: Path, schema: pa.Schema, name: str) -> None:

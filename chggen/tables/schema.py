@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from chggen.tables.columns import BOOL, CELL, F64, I32, I64, STR, VECTOR, Column
 from chggen.tables.contracts import ADDED, CONTRACT, SECOND
-from chggen.tables.libraries import PART, PHASES, PLAN, PROTOTYPES
+from chggen.tables.libraries import KNOWN, PART, PHASES, PLAN, PROTOTYPES
 from chggen.tables.summaries import CHOICE, REPORT
 
 SCHEMA_VERSION: Final = 2
@@ -226,7 +226,9 @@ SCREENING: list[Column] = [
         "id of the row it matches that stands for both: lower in energy, or converged where"
         " this one is not; null if unique",
     ),
-    ("known_phase", STR, "", "label of a reference structure it matches; null if new"),
+    ("known_phase", STR, "", "known crystal that it is (mp-22862, or its label); null if new"),
+    ("known_by", STR, "", "'structure' (StructureMatcher) or 'label' (docs/references.md)"),
+    ("prototype_of", STR, "", "known crystal of other elements in the same prototype, if new"),
     (
         "filter",
         STR,
@@ -308,6 +310,7 @@ EVALUATION: list[Column] = [
     ("score_calls", I32, "", "score-network evaluations spent on this structure"),
     ("matched", BOOL, "", "is the known structure: ltol 0.3, stol 0.5, angle_tol 10°"),
     ("matched_narrow", BOOL, "", "the same with ltol 0.2, stol 0.3, angle_tol 5°"),
+    ("known_phase", STR, "", "known crystal that it is by its label; null if none"),
     ("energy_above_truth", F64, "eV/atom", "energy minus that of the relaxed known structure"),
     ("min_distance_generated", F64, "Å", "shortest interatomic distance before relaxation"),
 ]
@@ -341,6 +344,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
         "phases": (PHASES,),
         "planned_phases": (PLAN, STRUCTURE),
         "built_phases": (PART, STRUCTURE, CONTRACT),
+        "known": (KNOWN,),
     }.items()
 }
 
