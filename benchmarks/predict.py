@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("formulas", nargs="*", default=FORMULAS)
     parser.add_argument("--budget", default="5m")
     parser.add_argument("--cores", type=int, default=2)
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     for formula in given.formulas:
         print(json.dumps(asked(formula, given), ensure_ascii=False), flush=True)
 
