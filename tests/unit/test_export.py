@@ -259,6 +259,22 @@ def test_entries_with_u_say_so(tmp_path: Path) -> None:
     assert entry.energy_per_atom == pytest.approx(ENERGIES["ZnS"])
 
 
+def test_entries_with_dispersion_keep_their_functional(tmp_path: Path) -> None:
+    path = make(tmp_path / "relaxed.parquet", names=("Zn", "S", "ZnS"))
+    functional = "GGA/GGA+U + D3(BJ)"
+    rows = [r | {"functional": functional} for r in parquet.read(path, "relaxed")[:3]]
+    parquet.write(path, "relaxed", rows, {})
+    run(path, "-f", "json", "-o", tmp_path / "e.json")
+    config = ReferenceConfig(
+        source="file", path=tmp_path / "e.json", functional=functional, corrections="MP2020"
+    )
+    found = load_reference(config, {"Zn", "S"})
+    assert found.contract.functional == functional
+    assert min(p.formation_energy_per_atom for p in found.phases) == pytest.approx(-1.2)
+    with pytest.raises(ContractError, match="D3"):
+        load_reference(ReferenceConfig(source="file", path=tmp_path / "e.json"), {"Zn", "S"})
+
+
 def test_entries_never_mix(tmp_path: Path) -> None:
     path = make(tmp_path / "relaxed.parquet", names=("Zn", "S"))
     rows = parquet.read(path, "relaxed")
