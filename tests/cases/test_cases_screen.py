@@ -57,7 +57,7 @@ def screened(
     settings = settings or RelaxConfig()
     source, out = folder / "relaxed.parquet", folder / "screened.parquet"
     relax(generated(folder, crystals), source, settings)
-    screen([source], out, reference, ScreenConfig(**keys), relax=settings)
+    screen([source], out, reference, ScreenConfig(known="structures", **keys), relax=settings)
     return sorted(parquet.read(out, "screened"), key=lambda row: row["index"])
 
 
@@ -83,7 +83,7 @@ def test_hydroxide(tmp_path: Path) -> None:
     # the paper's one limit for all pairs is still there for who wants it
     source = tmp_path / "relaxed.parquet"
     out = tmp_path / "paper.parquet"
-    screen([source], out, reference, ScreenConfig(min_distance=1.0))
+    screen([source], out, reference, ScreenConfig(min_distance=1.0, known="structures"))
     (paper,) = parquet.read(out, "screened")
     assert (paper["filter"], paper["symmetric"]) == ("too_close", False)
     assert paper["filter_reason"] == "H-O distance 0.97 Å, limit 1.00 Å"
@@ -116,7 +116,7 @@ def test_supercell_chosen(tmp_path: Path) -> None:
         row["energy_per_atom"] -= 5e-6 * (row["n_atoms"] > 2)
     parquet.write(tmp_path / "lower.parquet", "relaxed", table, {})
     out = tmp_path / "screened.parquet"
-    screen([tmp_path / "lower.parquet"], out, reference, ScreenConfig())
+    screen([tmp_path / "lower.parquet"], out, reference, ScreenConfig(known="structures"))
     (chosen,) = (row for row in parquet.read(out, "screened") if row["selected"])
     assert chosen["n_atoms"] == 2
 

@@ -134,7 +134,7 @@ def test_the_second_level_alone(tmp_path):
     assert first["functional"] == "PBEsol"
     level = SecondLevel(potentials=own)
     out = tmp_path / "screened.parquet"
-    wide = ScreenConfig(threshold=5.0)
+    wide = ScreenConfig(threshold=5.0, known="structures")
     screen([source], out, POTENTIAL, wide, relax=settings, second=level, referenced=table)
     (row,) = parquet.read(out, "screened")
     assert row["final"]

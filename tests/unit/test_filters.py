@@ -233,7 +233,8 @@ def screened(folder: Path, found: list[tuple[Crystal, float, bool]], **chosen: A
     source = folder / "relaxed.parquet"
     parquet.write(source, "relaxed", rows, {})
     out = folder / "screened.parquet"
-    screen([source], out, BUILTIN, ScreenConfig(**chosen))
+    # what these crystals are must not depend on the table of known ones
+    screen([source], out, BUILTIN, ScreenConfig(known="structures", **chosen))
     return sorted(parquet.read(out, "screened"), key=lambda r: r["index"])
 
 

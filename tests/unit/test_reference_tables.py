@@ -371,7 +371,7 @@ def test_structures_are_judged_against_the_table(table: Path, tmp_path: Path) ->
     source = relaxed(tmp_path, layered().scale_lattice(26))
     out = tmp_path / "screened.parquet"
     config = ReferenceConfig(source="potential", path=table)
-    screen([source], out, config, ScreenConfig(threshold=0.5), relax=None)
+    screen([source], out, config, ScreenConfig(threshold=0.5, known="structures"), relax=None)
     row = parquet.read(out, "screened")[0]
     assert row["decomposition_energy"] == pytest.approx(0.0, abs=1e-3)
     header = parquet.read_header(out)

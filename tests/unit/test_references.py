@@ -183,7 +183,13 @@ def test_a_phase_found_again_is_known_and_on_the_hull(referenced: Path, tmp_path
     # both a little off their minima
     source = relaxed(tmp_path, caesium_chloride(a=2.8), layered().scale_lattice(26))
     out = tmp_path / "screened.parquet"
-    screen([source], out, POTENTIAL, ScreenConfig(threshold=0.5), referenced=referenced)
+    screen(
+        [source],
+        out,
+        POTENTIAL,
+        ScreenConfig(threshold=0.5, known="structures"),
+        referenced=referenced,
+    )
     header = parquet.read_header(out)
     found = relaxed_reference(referenced, SYSTEM)
     assert header["reference_hash"] == found.hash

@@ -62,7 +62,13 @@ def relaxed(tmp_path_factory):
 
 def screened(relaxed, folder, level=None, **settings):
     out = folder / "screened.parquet"
-    screen([relaxed], out, ReferenceConfig(), ScreenConfig(**WIDE, **settings), second=level)
+    screen(
+        [relaxed],
+        out,
+        ReferenceConfig(),
+        ScreenConfig(known="structures", **WIDE, **settings),
+        second=level,
+    )
     rows = sorted(parquet.read(out, "screened"), key=lambda row: row["index"])
     return rows, parquet.read_header(out)
 

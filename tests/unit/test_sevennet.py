@@ -196,7 +196,9 @@ def table(folder: Path, contract: Contract, name="pairs", digest="0" * 16) -> Pa
 def screened(source: Path, level=None, **settings):
     out = source.with_name("screened.parquet")
     given = {"threshold": 5.0, "max_selected": 2} | settings
-    screen([source], out, ReferenceConfig(), ScreenConfig(**given), second=level)
+    screen(
+        [source], out, ReferenceConfig(), ScreenConfig(known="structures", **given), second=level
+    )
     rows = sorted(parquet.read(out, "screened"), key=lambda row: row["index"])
     return rows, parquet.read_header(out)
 
