@@ -4,9 +4,9 @@
         [--table phases.parquet] [--limit N] --json
 
 ``--structures`` has the columns of the public benchmarks (material_id, pretty_formula,
-formation_energy_per_atom and e_above_hull by MP2020, eV/atom); the relaxed energy of each crystal is
-that of its id in the table of phases (default: the package's). E_d is of the crystal against all
-*other* compositions, so only crystals that are the lowest of their composition count:
+formation_energy_per_atom and e_above_hull by MP2020, eV/atom); the relaxed energy of each crystal
+is that of its id in the table of phases (default: the package's). E_d is of the crystal against
+all *other* compositions, so only crystals that are the lowest of their composition count:
 
     above: those above the hull, whose e_above_hull is exactly this E_d by DFT
     stable: those on it; their E_d by DFT comes from the builtin hull without their composition

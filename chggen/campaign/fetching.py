@@ -71,8 +71,8 @@ def _of_table(config: Config, reference: ReferenceConfig, elements: set[str]) ->
     """
     from chggen.potential import load_named
 
-    relax = config.relax
+    relax = config.relax.tight
     model = load_named(relax.potential_name, config.potentials, precision=relax.precision)
     if reference.path is not None:
         require_hash(read(reference.path), relax.potential_name, model.hash)
-    return load_competing(reference, elements, potential=model.hash, relax=relax).partial
+    return load_competing(reference, elements, potential=model.hash, relax=config.relax).partial

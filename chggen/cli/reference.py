@@ -108,7 +108,7 @@ def show(
     words = [f"{key}={json.dumps(str(value))}" for key, value in given.items() if value is not None]
     reference = configfile.parse_section(ReferenceConfig, "reference", None, words)
     relax = configfile.parse_section(RelaxConfig, "relax", config)
-    named = potential or relax.potential_name
+    named = potential or relax.tight.potential_name
     _print(load_competing(reference, chosen.elements, potential=named, relax=relax), above)
 
 

@@ -58,7 +58,7 @@ def load_competing(
     if config.source == "potential":
         path = config.path
         if path is None:
-            path = shipped_table(potential or (relax or RelaxConfig()).potential_name).path
+            path = shipped_table(potential or (relax or RelaxConfig()).tight.potential_name).path
         return table_reference(path, elements, relax)
     return load_reference(config, elements)
 

@@ -142,24 +142,24 @@ def table_problem(
         relax: section ``relax`` of the config.
         contract: of the potential; None if it is not known.
     """
+    tight = relax.tight
     try:
-        table = shipped_table(relax.potential_name) if path is None else read(path)
+        table = shipped_table(tight.potential_name) if path is None else read(path)
         rows = table.rows(elements)
     except ReferenceCoverageError as error:
         return str(error)
     if contract is not None and contract != table.contract:
         return (
             f"'{table.path.name}' has energies of {table.potential} ({table.contract}), not of"
-            f" relax.potential = '{relax.potential_name}' ({contract}): run {BUILD} with it"
+            f" relax.potential = '{tight.potential_name}' ({contract}): run {BUILD} with it"
         )
     # a name of the package has one hash; what a user's is of, only its weights say
-    ours = all(split(n)[0] in POTENTIALS for n in (relax.potential_name, table.potential))
-    if ours and relax.potential_name != table.potential:
+    ours = all(split(n)[0] in POTENTIALS for n in (tight.potential_name, table.potential))
+    if ours and tight.potential_name != table.potential:
         return (
             f"'{table.path.name}' has energies of {table.potential}, not of relax.potential ="
-            f" '{relax.potential_name}': run {BUILD} with it"
+            f" '{tight.potential_name}': run {BUILD} with it"
         )
-    tight = relax.tight
     if _looser(table.fmax, tight.fmax) or (tight.relax_cell and _looser(table.smax, tight.smax)):
         return (
             f"'{table.path.name}' was relaxed to {_criteria_words(table.fmax, table.smax)}, the"

@@ -80,7 +80,7 @@ def reference_table(  # noqa: PLR0913
     """
     ends = None if minutes is None else time.monotonic() + 60 * minutes
     check_precision(settings.potential, settings.precision, potentials)
-    model = load_named(settings.potential_name, potentials, precision=settings.precision)
+    model = load_named(settings.tight.potential_name, potentials, precision=settings.precision)
     folder = parts_folder(output)
     plan = _plan(structures, folder, settings, model, max_above_hull, max_atoms, source)
     size = plan["part_size"]

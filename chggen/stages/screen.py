@@ -65,7 +65,9 @@ def screen(  # noqa: PLR0913
     parents = [row for path in sources for row in parquet.read(path, parquet.table_name(path))]
     elements = {e for row in parents for e in comp.parse_formula(row["composition"])}
     hashes = {row["potential_hash"] for row in parents if row["potential_hash"]}
-    potential = next(iter(sorted(hashes)), None)
+    # with relax.final.dispersion the rows get energies of another potential than they have
+    adds = relax is not None and relax.tight.dispersion != relax.dispersion
+    potential = None if adds else next(iter(sorted(hashes)), None)
     competing = load_competing(reference, elements, referenced, potential, relax)
     level = second or SecondLevel()
     draws = [row for path in inpainted for row in parquet.read(path, "inpainted")]
