@@ -395,7 +395,7 @@ def test_the_packages_tables_are_of_the_packages_potentials() -> None:
     assert sum(t.path.stat().st_size for t in shipped()) < 6e6
 
 
-@pytest.mark.parametrize("formula", ["NaCl", "MgO", "TiO2"])
+@pytest.mark.parametrize("formula", ["NaCl", "MgO", "CaF2", "Al2O3", "TiO2", "ZnS"])
 def test_known_stable_phases_are_stable_by_their_own_potential(formula: str) -> None:
     from chggen.structure import composition as comp
 
