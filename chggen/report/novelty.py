@@ -51,7 +51,9 @@ def _plain(row: Record) -> Markup:
 def sentence(row: Record) -> Markup:
     """What is known of a structure: a sentence, empty for one of which nothing is."""
     if is_known(row):
-        how = Markup(", recognised by its label") if row.get("known_by") == LABEL else Markup("")
+        how = (
+            Markup(", recognised by its label") if str(row.get("known_by")) == LABEL else Markup("")
+        )
         return Markup("It is the known phase {}{}.").format(row["known_phase"], how)
     like = row.get("prototype_of")
     if text.missing(like):
