@@ -47,12 +47,12 @@ class Outcome:
         reason: one line more.
         matched: the relaxed sample is the relaxed known structure, wide tolerances.
         matched_narrow: by the narrow ones too.
-        known: name of the known crystal that the relaxed sample is by its label
-            (:mod:`chggen.symmetry.known_crystals`); None if it is none.
         energy_above_truth: relaxed energies, sample minus known structure, eV/atom.
         generation_cpu_seconds: its part of what the generator took; NaN where not measured.
         relaxation_cpu_seconds: its part of what the relaxations took.
         route: ``prototypes`` or ``unconditional``.
+        known: name of the known crystal that the relaxed sample is by its label
+            (:mod:`chggen.symmetry.known_crystals`); None if it is none.
     """
 
     structure: int
@@ -64,11 +64,11 @@ class Outcome:
     reason: str
     matched: bool = False
     matched_narrow: bool = False
-    known: str | None = None
     energy_above_truth: float = math.nan
     generation_cpu_seconds: float = math.nan
     relaxation_cpu_seconds: float = math.nan
     route: str = UNCONDITIONAL
+    known: str | None = None
 
     @property
     def new(self) -> bool:

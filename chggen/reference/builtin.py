@@ -66,7 +66,8 @@ def read_builtin(content: Callable[[], bytes]) -> Builtin:
     where = f"the builtin table '{TABLE}'"
     try:
         # threads of so short a reading may outlive the interpreter, which then aborts
-        rows = pq.read_table(io.BytesIO(content()), use_threads=False, pre_buffer=False)
+        # (pq.read_table would import pandas, which parsing does without)
+        rows = pq.ParquetFile(io.BytesIO(content()), pre_buffer=False).read(use_threads=False)
     except (OSError, pa.ArrowException) as error:
         line = str(error).partition("\n")[0]
         raise ReferenceCoverageError(f"{where} cannot be read: {line}") from error
