@@ -244,8 +244,10 @@ class _Batch:
         self.centre, self.other, vectors = neighbour_list(
             positions.double(), cells.double(), self.system, cutoff, once=True
         )
-        self.vectors = vectors / BOHR
-        self.squared = (self.vectors * self.vectors).sum(1)
+        # a row per component: sums over one index are several times faster than over rows
+        self.vectors = (vectors.T / BOHR).contiguous()
+        x, y, z = self.vectors
+        self.squared = x * x + y * y + z * z
         self.volumes = torch.linalg.det(cells.double() / BOHR).abs()
         sizes = torch.bincount(self.system, minlength=len(cells))
         begin = (torch.cumsum(sizes, 0) - sizes)[self.system]
@@ -268,18 +270,22 @@ class _Batch:
             slope: [e] derivative of the energy by r^2 of each edge.
             tail: [S] energy of what lies beyond the cutoff.
         """
-        gradient = 2 * slope[:, None] * self.vectors
-        forces = gradient.new_zeros(len(self.numbers), 3)
-        forces.index_add_(0, self.centre, gradient).index_add_(0, self.other, gradient, alpha=-1)
-        products = (self.vectors[:, :, None] * gradient[:, None, :]).view(-1, 9)
-        virial = forces.new_zeros(len(self.volumes), 9)
-        virial.index_add_(0, self.system[self.centre], products)
-        # the tail goes with the density
-        virial[:, ::4] -= tail[:, None]
+        gradient = 2 * slope * self.vectors
+        forces = gradient.new_zeros(3, len(self.numbers))
+        virial = gradient.new_zeros(3, 3, len(self.volumes))
+        system = self.system[self.centre]
+        for i in range(3):
+            forces[i].index_add_(0, self.centre, gradient[i])
+            forces[i].index_add_(0, self.other, gradient[i], alpha=-1)
+            for j in range(i + 1):
+                virial[i, j].index_add_(0, system, self.vectors[i] * gradient[j])
+                virial[j, i] = virial[i, j]
+            # the tail goes with the density
+            virial[i, i] -= tail
         return {
             "energy": energy * HARTREE,
-            "forces": forces * (HARTREE / BOHR),
-            "stress": (virial / self.volumes[:, None]).view(-1, 3, 3) * (HARTREE / BOHR**3),
+            "forces": forces.T.contiguous() * (HARTREE / BOHR),
+            "stress": (virial / self.volumes).permute(2, 0, 1) * (HARTREE / BOHR**3),
         }
 
 
