@@ -30,7 +30,7 @@ $(STAMP): envs/constraints.txt pyproject.toml
 	@echo "making $(VENV) with $$($(PYTHON) --version); torch brings its CUDA libraries (5 GB)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint envs/constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint envs/constraints.txt --editable '.[dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint envs/constraints.txt --editable '.[dev,sevennet]'
 	@touch $@
 
 demo: env
@@ -49,7 +49,7 @@ $(DFT_STAMP): $(STAMP) envs/gpaw_siteconfig.py
 		&& apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DFT_LIBRARIES); } \
 		|| { echo "chggen: GPAW needs: apt-get install $(DFT_LIBRARIES)"; exit 1; }
 	GPAW_CONFIG="$${GPAW_CONFIG:-$(CURDIR)/envs/gpaw_siteconfig.py}" $(BIN)/uv pip install --quiet \
-		--python $(BIN)/python --constraint envs/constraints.txt --editable '.[dev,gpaw]'
+		--python $(BIN)/python --constraint envs/constraints.txt --editable '.[dev,sevennet,gpaw]'
 	@touch $@
 
 demo-dft: dft-env

@@ -17,7 +17,7 @@ from chggen.config.stages import RelaxConfig
 from chggen.errors import ReferenceCoverageError, Status
 from chggen.reference.energy_table import looser_campaign, missing_element, read, shipped_table
 from chggen.reference.files import Phase, formation_energy
-from chggen.reference.mp2020 import corrected_phases
+from chggen.reference.mp2020 import corrected_contract, corrected_phases
 from chggen.reference.reference import Reference, load_reference, without_compounds
 from chggen.structure import composition as comp
 from chggen.structure.crystal import Crystal
@@ -76,7 +76,10 @@ def relaxed_reference(path: str | Path, elements: Iterable[str]) -> Reference:
     """
     header = parquet.read_header(path)
     given = Contract(header["functional"], header["corrections"])
-    rows, contract = corrected_phases(parquet.read(path, "referenced"), given)
+    rows, contract = (
+        corrected_phases(parquet.read(path, "referenced"), given),
+        corrected_contract(given),
+    )
     system = set(elements)
     require_elements(rows, system)
     inside = [r for r in rows if system.issuperset(_counts(r["composition"]))]

@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chggen.config.contracts import POTENTIALS, Contract
+from chggen.config.contracts import POTENTIALS, Contract, comparable
 from chggen.config.dispersion import split
 from chggen.config.stages import RelaxConfig
 from chggen.errors import ReferenceCoverageError, Status, TableError
@@ -148,7 +148,7 @@ def table_problem(
         rows = table.rows(elements)
     except ReferenceCoverageError as error:
         return str(error)
-    if contract is not None and contract != table.contract:
+    if contract is not None and not comparable(contract, table.contract):
         return (
             f"'{table.path.name}' has energies of {table.potential} ({table.contract}), not of"
             f" relax.potential = '{tight.potential_name}' ({contract}): run {BUILD} with it"

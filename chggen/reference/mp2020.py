@@ -104,9 +104,13 @@ def mp2020(crystal: "Crystal | Structure") -> Correction:
     return Correction(total / len(structure), run_type, terms, scheme=MP2020)
 
 
-def corrected_phases(
-    rows: Sequence[Mapping[str, Any]], contract: Contract
-) -> tuple[list[dict[str, Any]], Contract]:
+def corrected_contract(contract: Contract) -> Contract:
+    """Contract of phases whose energies have this one, once MP2020 is added where it can be."""
+    corrected = Contract(contract.functional, MP2020)
+    return corrected if added_corrections(contract, corrected) else contract
+
+
+def corrected_phases(rows: Sequence[Mapping[str, Any]], contract: Contract) -> list[dict[str, Any]]:
     """Phases that a potential relaxed, as a hull needs them.
 
     Uncorrected GGA and GGA+U energies are not of one scale (an oxide of iron is calculated with
@@ -118,11 +122,10 @@ def corrected_phases(
         contract: of these energies.
 
     Returns:
-        The rows with energies to compare, and the contract of those.
+        The rows with energies of :func:`corrected_contract`.
     """
-    corrected = Contract(contract.functional, MP2020)
-    if added_corrections(contract, corrected) is None:
-        return [dict(row) for row in rows], contract
+    if corrected_contract(contract) == contract:
+        return [dict(row) for row in rows]
     out = []
     for row in rows:
         found = dict(row)
@@ -133,7 +136,7 @@ def corrected_phases(
             else:
                 found["energy_per_atom"] += extra
         out.append(found)
-    return out, corrected
+    return out
 
 
 @functools.lru_cache(maxsize=4096)

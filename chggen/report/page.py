@@ -76,6 +76,9 @@ _LISTED: Final = (
     "second_energy_per_atom",
     "second_decomposition_energy",
     "second_rank",
+    "second_reason",
+    "second_agrees",
+    "second_added_corrections",
 )
 _TERNARY: Final = 3
 

@@ -87,7 +87,7 @@ def headline(
         text.count(relaxed), _some(below, "lies", "lie"), text.milli(config.screen.threshold)
     )
     third = _success(outcomes, rates) + novelty.counted(rates)
-    return [first, second + third, *best_of(best)]
+    return [first, second + third, *best_of(best), *_agreement(best)]
 
 
 def _success(outcomes: Outcomes, rates: Rates) -> Markup:
@@ -108,6 +108,32 @@ def _success(outcomes: Outcomes, rates: Rates) -> Markup:
     return said + Markup(
         "; counting only draws without an imposed space group, {} of {} ({})."
     ).format(text.count(free["k"]), text.count(free["n"]), text.percent(free["value"]))
+
+
+def _agreement(best: pd.DataFrame) -> list[Markup]:
+    """What a second potential says of the selected structures, where it can say it of E_d."""
+    if "second_agrees" not in best:
+        return []
+    judged = best[best["second_agrees"].notna()]
+    if judged.empty:
+        return []
+    groups = [group for _, group in judged.groupby("composition") if len(group) > 1]
+    same = sum(
+        group["decomposition_energy"].astype(float).idxmin()
+        == group["second_decomposition_energy"].astype(float).idxmin()
+        for group in groups
+    )
+    said = Markup("{} agrees on {} of {} selected structures (E<sub>d</sub> below the threshold)")
+    said = said.format(
+        judged["second_potential"].iloc[0],
+        text.count(int(judged["second_agrees"].sum())),
+        text.count(len(judged)),
+    )
+    if groups:
+        said += Markup(" and has the same lowest structure in {} of {} compositions").format(
+            text.count(int(same)), text.count(len(groups))
+        )
+    return [said + Markup(".")]
 
 
 def _some(n: int, one: str, many: str) -> str:

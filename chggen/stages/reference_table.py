@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from chggen import provenance
+from chggen.config.contracts import Contract
 from chggen.config.energies import Potentials, check_precision
 from chggen.config.stages import RelaxConfig
 from chggen.errors import ChggenError, ConfigError, Status, TableError
 from chggen.potential import NONE_OWN, NamedPotential, contract_columns, load_named
 from chggen.reference.energy_table import TABLE
+from chggen.reference.mp2020 import corrected_contract, corrected_phases
 from chggen.reference.planning import PARTS, PLAN, planned
 from chggen.relaxation.pool import Relaxation, relax
 from chggen.run import progress as bars
@@ -24,6 +26,7 @@ from chggen.structure import files as structurefiles
 from chggen.structure.crystal import Crystal, has_structure
 from chggen.symmetry.analysis import space_group
 from chggen.tables import parquet
+from chggen.tables.schema import STRUCTURE, names
 
 #: Structures of a part: a minute or so of one core.
 PART_SIZE: Final = 64
@@ -160,6 +163,9 @@ def built(
 def pack(folder: Path, output: Path) -> dict[str, Any]:
     """Write table ``phases`` of the parts of a build; returns numbers of phases.
 
+    MP2020 is added to uncorrected GGA/GGA+U energies (:func:`.corrected_phases`); the header
+    then says so.
+
     Args:
         folder: of plan and parts.
         output: table to write.
@@ -172,10 +178,15 @@ def pack(folder: Path, output: Path) -> dict[str, Any]:
         *("label", "composition", "status", "reason", "n_atoms", *SYMPRECS),
         *("energy_per_atom", "volume_per_atom", "converged"),
     ]
+    given = Contract(plan["functional"], plan["corrections"])
+    contract = corrected_contract(given)
+    needed = columns if contract == given else [*columns, *names(STRUCTURE)]
     rows = [
         row
         for part in sorted(folder.glob(PARTS))
-        for row in parquet.read_table(part, "built_phases", columns).to_pylist()
+        for row in corrected_phases(
+            parquet.read_table(part, "built_phases", list(dict.fromkeys(needed))).to_pylist(), given
+        )
     ]
     if not rows:
         raise ChggenError(f"'{folder}': no part is done yet, so there is nothing to write")
@@ -187,7 +198,11 @@ def pack(folder: Path, output: Path) -> dict[str, Any]:
     }
     numbers["failed"] = numbers["done"] - numbers["converged"] - numbers["not_converged"]
     rows.sort(key=lambda row: _natural(row["label"]))
-    parquet.write(output, TABLE, rows, {**plan, **numbers}, _LEVEL, compact=True)
+    header = {**plan, **numbers, "corrections": contract.corrections}
+    if contract != given:
+        header["added_corrections"] = contract.corrections
+    kept = [{name: row[name] for name in columns} for row in rows]
+    parquet.write(output, TABLE, kept, header, _LEVEL, compact=True)
     return {**numbers, "left_out": plan["left_out"]}
 
 

@@ -122,6 +122,29 @@ def test_the_table_says_what_its_energies_are(table: Path) -> None:
     assert "mp-6" in str(reference.partial)
 
 
+def test_uncorrected_energies_are_corrected_in_the_table(known: Path, tmp_path: Path) -> None:
+    own = {"pairs": pairs()["pairs"].model_copy(update={"functional": "GGA/GGA+U"})}
+    build(known, tmp_path / "raw.parquet")
+    build(known, tmp_path / "mine.parquet", potentials=own)
+    found = read(tmp_path / "mine.parquet")
+    assert found.contract == Contract("GGA/GGA+U", "MP2020")
+    assert parquet.read_header(tmp_path / "mine.parquet")["added_corrections"] == "MP2020"
+    raw, mine = (
+        {row["label"]: row for row in parquet.read(tmp_path / f"{name}.parquet", "phases")}
+        for name in ("raw", "mine")
+    )
+    assert set(raw) == set(mine)
+    for label, row in mine.items():
+        if row["energy_per_atom"] is None:
+            assert raw[label]["energy_per_atom"] is None
+            continue
+        sulfide = "S" in row["composition"] and row["composition"] != "S"
+        change = row["energy_per_atom"] - raw[label]["energy_per_atom"]
+        assert (change < -0.1) == sulfide, label
+        if not sulfide:
+            assert change == pytest.approx(0, abs=1e-6)
+
+
 def test_what_matters_most_comes_first() -> None:
     rows = [
         {"label": str(i), "composition": formula, "above_hull": above}
