@@ -87,7 +87,7 @@ def headline(
         text.count(relaxed), _some(below, "lies", "lie"), text.milli(config.screen.threshold)
     )
     third = _success(outcomes, rates) + novelty.counted(rates)
-    return [first, second + third, *best_of(best), *_agreement(best)]
+    return [first, second + third, *best_of(best), *agreement(best)]
 
 
 def _success(outcomes: Outcomes, rates: Rates) -> Markup:
@@ -110,7 +110,7 @@ def _success(outcomes: Outcomes, rates: Rates) -> Markup:
     ).format(text.count(free["k"]), text.count(free["n"]), text.percent(free["value"]))
 
 
-def _agreement(best: pd.DataFrame) -> list[Markup]:
+def agreement(best: pd.DataFrame) -> list[Markup]:
     """What a second potential says of the selected structures, where it can say it of E_d."""
     if "second_agrees" not in best:
         return []
@@ -123,7 +123,10 @@ def _agreement(best: pd.DataFrame) -> list[Markup]:
         == group["second_decomposition_energy"].astype(float).idxmin()
         for group in groups
     )
-    said = Markup("{} agrees on {} of {} selected structures (E<sub>d</sub> below the threshold)")
+    said = Markup(
+        "{} agrees on {} of {} selected structures"
+        " (E<sub>d</sub> on the same side of the threshold)"
+    )
     said = said.format(
         judged["second_potential"].iloc[0],
         text.count(int(judged["second_agrees"].sum())),

@@ -210,3 +210,23 @@ def test_guests_are_said_with_what_chose_them():
     assert shown["guests"] == line
     headers = {"refined": [{"guests": ["Li"], "guest_choice": ""}]}
     assert dict(dict(facts.settings("S", config, headers))["Search"])["guests"] == "Li"
+
+
+def test_the_page_says_where_a_second_potential_agrees():
+    rows = [
+        ("ZnS", 0.00, 0.01, True),
+        ("ZnS", 0.02, 0.00, True),
+        ("ZnO", 0.01, 0.30, False),
+        ("ZnO", 0.02, 0.40, False),
+        ("ZnO", 0.03, None, None),
+    ]
+    columns = ("composition", "decomposition_energy", "second_decomposition_energy")
+    frame = pd.DataFrame(rows, columns=[*columns, "second_agrees"])
+    frame = frame.assign(second_potential="sevennet-0")
+    (line,) = story.agreement(frame)
+    assert str(line) == (
+        "sevennet-0 agrees on 2 of 4 selected structures (E<sub>d</sub> on the same side"
+        " of the threshold) and has the same lowest structure in 1 of 2 compositions."
+    )
+    assert story.agreement(frame[4:]) == []
+    assert story.agreement(frame.drop(columns="second_agrees")) == []
