@@ -164,8 +164,9 @@ def _not_there(system: set[str], phases: Sequence[Phase]) -> str | None:
         return None
     worst = sorted(gaps, key=lambda formula: (-gaps[formula], formula))
     more = ", …" if len(worst) > _MOST_NAMED else ""
+    compositions = "composition" if len(worst) == 1 else "compositions"
     return (
-        f"the table has no phase of {len(worst)} compositions that are known to be stable"
+        f"the table lacks {len(worst)} stable {compositions}"
         f" ({', '.join(worst[:_MOST_NAMED])}{more}); where they compete, E_d is underestimated, by"
         f" up to {gaps[worst[0]]:.2f} eV/atom"
     )

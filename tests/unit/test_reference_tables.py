@@ -15,12 +15,13 @@ from pymatgen.core import Lattice, Structure
 
 from chggen.campaign.fetching import fetch
 from chggen.campaign.plan import Campaign
-from chggen.config.contracts import GGA, MP2020, Contract
+from chggen.config.contracts import Contract
+from chggen.config.dispersion import Dispersion
 from chggen.config.energies import ReferenceConfig
 from chggen.config.screening import ScreenConfig
 from chggen.config.stages import RelaxConfig
 from chggen.errors import ChggenError, ConfigError, ContractError, ReferenceCoverageError, Status
-from chggen.potential import load_potential
+from chggen.potential.load import load_named
 from chggen.reference.computed import load_competing, table_reference
 from chggen.reference.energy_table import DATA, read, shipped, table_problem
 from chggen.reference.hull import decomposition
@@ -406,24 +407,32 @@ def test_structures_are_judged_against_the_table(table: Path, tmp_path: Path) ->
         screen([source], out, ReferenceConfig(source="potential"), ScreenConfig())
 
 
-def test_the_packages_tables_are_of_the_packages_potentials() -> None:
-    assert {t.potential for t in shipped()} >= {"chgnet-0.3.0"}
+@pytest.mark.parametrize("dispersion", ["none", "d3bj"])
+def test_the_packages_tables_are_of_the_packages_potentials(dispersion: Dispersion) -> None:
+    relax = RelaxConfig(dispersion=dispersion)
+    potential = load_named(relax.potential_name)
+    one = next(t for t in shipped() if t.potential == potential.name)
+    assert one.potential_hash == potential.hash
+    assert one.contract == potential.contract
+    assert (one.fmax, one.smax) == (relax.tight.fmax, relax.tight.smax)
+
+
+def test_the_packages_tables_are_small_and_of_different_potentials() -> None:
     names = [t.potential_hash for t in shipped()]
     assert len(set(names)) == len(names)
-    plain = next(t for t in shipped() if t.potential == "chgnet-0.3.0")
-    assert plain.potential_hash == load_potential("chgnet-0.3.0").hash
-    assert plain.contract == Contract(GGA, MP2020)
-    default = RelaxConfig().tight
-    assert (plain.fmax, plain.smax) == (default.fmax, default.smax)
     assert sum(t.path.stat().st_size for t in shipped()) < 6e6
 
 
+@pytest.mark.parametrize("dispersion", ["none", "d3bj"])
 @pytest.mark.parametrize("formula", ["NaCl", "MgO", "CaF2", "Al2O3", "TiO2", "ZnS"])
-def test_known_stable_phases_are_stable_by_their_own_potential(formula: str) -> None:
+def test_known_stable_phases_are_stable_by_their_own_potential(
+    formula: str, dispersion: Dispersion
+) -> None:
     from chggen.structure import composition as comp
 
     elements = set(comp.parse_formula(formula))
-    whole = load_competing(ReferenceConfig(source="potential"), elements)
+    source, relax = ReferenceConfig(source="potential"), RelaxConfig(dispersion=dispersion)
+    whole = load_competing(source, elements, relax=relax)
     own = [p for p in whole.phases if p.composition == comp.canonical_formula(formula)]
     lowest = min(p.formation_energy_per_atom for p in own)
     counts = comp.parse_formula(formula)
@@ -457,10 +466,11 @@ def test_build_and_show_on_the_command_line(known: Path, tmp_path: Path) -> None
 
 
 def test_show_of_the_packages_table() -> None:
-    shown = spoken("reference", "show", "--system", "Na-Cl", "--source", "potential")
+    asked = ("reference", "show", "--system", "Na-Cl", "--source", "potential")
+    shown = spoken(*asked)
     assert "relaxed by chgnet-0.3.0" in shown
     assert "NaCl mp-22862" in shown
-    asked = ("reference", "show", "--system", "Na-Cl", "--source", "potential")
+    assert "D3(BJ)" in spoken(*asked, "--potential", "chgnet-0.3.0+d3bj")
     with pytest.raises(ReferenceCoverageError, match=r"'chgnet-0\.2\.0' is in the package"):
         spoken(*asked, "--potential", "chgnet-0.2.0")
 
