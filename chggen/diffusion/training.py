@@ -82,7 +82,7 @@ class Trainer:
     step: int = 0
     epoch: int = 0
     epoch_step: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # of all cores on a CPU, of wall time on a GPU
     skipped: int = 0
     skipped_in_a_row: int = 0
     average: dict[str, Tensor] = field(default_factory=dict)
@@ -265,13 +265,15 @@ def train(
     """
     trainer.resume(directory)
     saved = logged = began = time.monotonic()
-    before = trainer.seconds
+    # on a shared CPU, or in a process that is halted for a while, wall time says little
+    worked = time.process_time if trainer.device.type == "cpu" else time.monotonic
+    before = trainer.seconds - worked()
     losses: list[float] = []
     with sigterm_noticed() as stop:
         for noised in trainer.batches():
             losses.append(trainer.update(noised))
             now = time.monotonic()
-            trainer.seconds = before + now - began
+            trainer.seconds = before + worked()
             if now - logged > LOG_EVERY:
                 log(_progress(trainer, losses))
                 losses, logged = [], now
