@@ -12,20 +12,25 @@ from tests.unit.test_references import caesium_chloride, fcc, layered, pairs, wr
 from tests.workflow.conftest import ROOT, Run
 
 
-def test_the_potential_as_its_own_reference(snakemake: Run, tmp_path: Path) -> None:
-    write(tmp_path / "start", a=caesium_chloride(a=2.8), b=layered().scale_lattice(25))
-    phases = write(tmp_path / "phases", zinc=fcc("Zn"), sulphur=fcc("S"), known=layered())
-    write(phases, damaged="data_x\n_chemical_formula_sum 'Zn1 S2'\n")
+def configured(folder: Path, **system: object) -> tuple[str, Path]:
+    """Write a campaign of given structures with the pair potential; its command-line words."""
     content = yaml.safe_load((ROOT / "config" / "test.yaml").read_text())
     content["generate"] = {"generator": "file", "path": "start"}
-    content["systems"]["Zn-S"] |= {"reference": "potential", "phases": "phases"}
-    content["systems"]["Zn-S"]["formula_units"] = [1]
+    content["systems"]["Zn-S"] |= {"formula_units": [1], **system}
     own = pairs()["pairs"].model_dump(mode="json", exclude_none=True)
     content |= {"potentials": {"pairs": own}, "screen": {"threshold": 0.5}}
     content["relax"] = {"potential": "pairs", "max_steps": 200}
     content["inpaint"] |= {"ranking_potential": "pairs"}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
-    given = ("--configfile", tmp_path / "mine.yaml")
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return "--configfile", path
+
+
+def test_the_potential_as_its_own_reference(snakemake: Run, tmp_path: Path) -> None:
+    write(tmp_path / "start", a=caesium_chloride(a=2.8), b=layered().scale_lattice(25))
+    phases = write(tmp_path / "phases", zinc=fcc("Zn"), sulphur=fcc("S"), known=layered())
+    write(phases, damaged="data_x\n_chemical_formula_sum 'Zn1 S2'\n")
+    given = configured(tmp_path, reference="potential", phases="phases")
     result = snakemake(*given, cwd=tmp_path)
     assert result.returncode == 0, result.stdout
 
@@ -56,16 +61,7 @@ def test_with_a_table_of_energies_no_phase_is_relaxed(snakemake: Run, tmp_path: 
     table = tmp_path / "mine.parquet"
     settings = RelaxConfig(potential="pairs", max_steps=200)
     assert reference_table(phases, table, settings, potentials=pairs())["converged"] == 3
-    content = yaml.safe_load((ROOT / "config" / "test.yaml").read_text())
-    content["generate"] = {"generator": "file", "path": "start"}
-    content["systems"]["Zn-S"]["reference"] = {"source": "potential", "path": table.name}
-    content["systems"]["Zn-S"]["formula_units"] = [1]
-    own = pairs()["pairs"].model_dump(mode="json", exclude_none=True)
-    content |= {"potentials": {"pairs": own}, "screen": {"threshold": 0.5}}
-    content["relax"] = {"potential": "pairs", "max_steps": 200}
-    content["inpaint"] |= {"ranking_potential": "pairs"}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
-    given = ("--configfile", tmp_path / "mine.yaml")
+    given = configured(tmp_path, reference={"source": "potential", "path": table.name})
     result = snakemake(*given, cwd=tmp_path)
     assert result.returncode == 0, result.stdout
     folder = tmp_path / "results" / "Zn-S"
